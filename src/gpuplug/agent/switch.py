@@ -1,0 +1,78 @@
+"""The small files between the agent and the dead man's switch; docs/protocol.md, section 5."""
+
+import contextlib
+import os
+import time
+from typing import Optional
+
+SILENT_S = 30.0
+
+
+def uptime() -> float:
+    """Return seconds since the machine started, of a clock that never jumps."""
+    try:
+        with open("/proc/uptime", encoding="ascii") as file:
+            return float(file.read().split()[0])
+    except OSError:
+        return time.monotonic()
+
+
+class Switch:
+    """What the switch was told and says; where there is none, nothing is written."""
+
+    def __init__(self, state: str) -> None:
+        self._folder = os.path.join(state, "switch")
+
+    def contact(self) -> None:
+        """Say that somebody is in touch, or that a job runs."""
+        # On a full disk cells must go on; the switch then counts from the contact before.
+        with contextlib.suppress(OSError):
+            self._write("contact", uptime())
+
+    def set_terms(self, lease_s: Optional[float], budget_s: Optional[float]) -> None:
+        """Set the lease in seconds, and the budget's deadline in seconds from now (None: no deadline)."""
+        if lease_s is not None:
+            self._write("lease", lease_s)
+        if budget_s is not None:
+            self._write("budget", uptime() + budget_s)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._folder, "budget"))
+        self.contact()
+
+    def lease_left(self) -> Optional[float]:
+        """Return the seconds until the lease ends; None where nothing is known of one."""
+        contact, lease = self._number("contact"), self._number("lease")
+        # The clock has two decimals; what the sum adds to them is no time.
+        return None if contact is None or lease is None else round(max(0.0, contact + lease - uptime()), 2)
+
+    def state(self) -> str:
+        """Return what the switch says of itself, `none` where there is none, `silent` when it no longer looks."""
+        if not os.path.isdir(self._folder):
+            return "none"
+        beat = self._number("beat")
+        if beat is None or uptime() - beat > SILENT_S:
+            return "silent"
+        return self._text("state") or "silent"
+
+    def _text(self, name: str) -> str:
+        try:
+            with open(os.path.join(self._folder, name), encoding="utf-8", errors="replace") as file:
+                return file.read(400).strip()
+        except OSError:
+            return ""
+
+    def _number(self, name: str) -> Optional[float]:
+        try:
+            return float(self._text(name))
+        except ValueError:
+            return None
+
+    def _write(self, name: str, number: float) -> None:
+        if not os.path.isdir(self._folder):
+            return
+        path = os.path.join(self._folder, name)
+        part = f"{path}.{os.getpid()}"
+        with open(part, "w", encoding="ascii") as file:
+            file.write(f"{number:.2f}\n")
+        os.replace(part, path)

@@ -1,0 +1,50 @@
+"""What a user may set: the one option table, and where keys and limits are read.
+
+The parts are loaded at first use: `%load_ext` needs none of the option table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpuplug.config.convert import Terms
+    from gpuplug.config.keys import Key, choose_platforms, find_key, standing_budget
+    from gpuplug.config.options import CELL, OPTIONS, VERBS, Option, Options, help_text, parse, table, verb_of
+    from gpuplug.config.places import base_url, enabled, home
+
+_PARTS = {
+    "convert": ("Terms",),
+    "keys": ("Key", "choose_platforms", "find_key", "standing_budget"),
+    "options": ("CELL", "OPTIONS", "VERBS", "Option", "Options", "help_text", "parse", "table", "verb_of"),
+    "places": ("base_url", "enabled", "home"),
+}
+_PART_OF = {name: part for part, names in _PARTS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker reads the imports above
+    if name not in _PART_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PART_OF[name]}"), name)
+
+
+__all__ = [
+    "CELL",
+    "OPTIONS",
+    "VERBS",
+    "Key",
+    "Option",
+    "Options",
+    "Terms",
+    "base_url",
+    "choose_platforms",
+    "enabled",
+    "find_key",
+    "help_text",
+    "home",
+    "parse",
+    "standing_budget",
+    "table",
+    "verb_of",
+]

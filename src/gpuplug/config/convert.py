@@ -1,0 +1,77 @@
+"""Turn what a user types into values; each raises ValueError with the text and what would fit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from gpuplug.types import GpuWish, Money
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long an instance may live, in seconds: `lease` without contact, `hard` in any case."""
+
+    lease: int
+    hard: int
+
+
+def duration(text: str) -> int:
+    """Return seconds for `90s`, `15m`, `4h`, `2d` or a plain number of seconds."""
+    match = re.fullmatch(r"(\d{1,6})([smhd]?)", text.strip())
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is no duration; write 90s, 15m, 4h or 2d")
+    return int(match[1]) * _UNITS[match[2] or "s"]
+
+
+def terms(text: str) -> Terms:
+    """Parse `LEASE[,HARD]`; HARD is 4 h when it is not given, and never shorter than the lease."""
+    lease, _, hard = text.partition(",")
+    found = Terms(duration(lease), duration(hard) if hard else max(14_400, duration(lease)))
+    if found.hard < found.lease:
+        raise ValueError(f"{text!r}: the hard end {hard} comes before the end of the lease {lease}")
+    return found
+
+
+def dollars(text: str) -> Money:
+    """Parse a positive amount of US dollars, with or without `$`."""
+    amount = Money.dollars(text.removeprefix("$"))
+    if amount.micros <= 0:
+        raise ValueError(f"{text!r} is not an amount above $0")
+    return amount
+
+
+def gpus(text: str) -> tuple[GpuWish, ...]:
+    """Parse `NAME[:N][,NAME[:N]...]`, in order of preference."""
+    return tuple(_wish(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _wish(text: str) -> GpuWish:
+    name, _, count = text.partition(":")
+    if count and (not count.isdigit() or not 1 <= int(count) <= 16):  # noqa: PLR2004 - the largest machines
+        raise ValueError(f"{text!r}: the number of GPUs is 1 to 16")
+    return GpuWish(name, int(count) if count else 1)
+
+
+def gigabytes(text: str) -> int:
+    """Parse a disk size in GB, 8 to 2000, with or without `GB`."""
+    number = text.upper().removesuffix("GB").strip()
+    if not number.isdigit() or not 8 <= int(number) <= 2000:  # noqa: PLR2004 - the market's own minimum
+        raise ValueError(f"{text!r} is no disk size; write a number of GB from 8 to 2000")
+    return int(number)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Split a comma-separated list of Python names."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in found:
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no variable name")
+    return found
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Split a comma-separated list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())

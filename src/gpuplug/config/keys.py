@@ -1,0 +1,64 @@
+"""Keys as secrets, the platforms they open, and what may be spent without asking."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpuplug.config.convert import dollars
+from gpuplug.config.places import KEY_PLACES, enabled, read_key
+from gpuplug.errors import AuthError, UnknownNameError, UsageError
+from gpuplug.types import Money, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A provider's key and the place it was read from."""
+
+    secret: Secret
+    source: str
+
+
+def find_key(platform: str, environ: Mapping[str, str] = os.environ) -> Key | None:
+    """Look for the platform's key: environment first, then the vendor's own file. Reads no project file."""
+    text, source = read_key(platform, environ)
+    return Key(Secret(text), source) if text else None
+
+
+def choose_platforms(wanted: tuple[str, ...], environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Turn `-p` into platform names; `any` is every enabled one, or `local` when there is none.
+
+    Raises:
+        UnknownNameError: no such platform; names the nearest.
+        AuthError: a platform was named and has no key; says where one is looked for.
+    """
+    if not wanted or wanted == ("any",):
+        return tuple(enabled(environ)) or ("local",)
+    for name in wanted:
+        if name not in {"local", *KEY_PLACES}:
+            near = difflib.get_close_matches(name, ["local", "any", *KEY_PLACES], 1, 0.5)
+            guess = f"did you mean {near[0]}?" if near else f"one of: any, local, {', '.join(KEY_PLACES)}"
+            raise UnknownNameError(f"no platform {name!r}", hint=guess)
+        if name != "local" and find_key(name, environ) is None:
+            variable, files = KEY_PLACES[name]
+            raise AuthError(
+                f"no key for {name}: looked at {variable}, {', '.join(files)}",
+                hint=f"export {variable}=...",
+            )
+    return wanted
+
+
+def standing_budget(environ: Mapping[str, str] = os.environ) -> Money | None:
+    """Return what may be spent a day without asking (GPUPLUG_BUDGET, `5` or `5/day`); None when it is not set."""
+    text = environ.get("GPUPLUG_BUDGET", "").strip()
+    if not text:
+        return None
+    try:
+        return dollars(text.removesuffix("/day"))
+    except ValueError as error:
+        raise UsageError(f"GPUPLUG_BUDGET: {error}", hint="export GPUPLUG_BUDGET=5/day") from None

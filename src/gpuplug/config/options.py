@@ -1,0 +1,335 @@
+"""The one option table, and the parser made from it.
+
+The magics, their help and the README's tables are made from `OPTIONS` and `VERBS`; nothing else lists an option.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gpuplug.config.convert import Terms, dollars, gigabytes, gpus, names, terms, words
+from gpuplug.errors import UnknownOptionError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gpuplug.types import GpuWish, Money
+
+CELL = "cell"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the table. `convert` is None for a switch; `default` is written as a user would type it."""
+
+    flags: tuple[str, ...]
+    dest: str
+    convert: Callable[[str], object] | None
+    default: str
+    metavar: str
+    help: str
+    verbs: tuple[str, ...]
+    env: str = ""
+    repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One parsed line; a field that a verb does not know keeps its default."""
+
+    platform: tuple[str, ...] = ()
+    gpu: tuple[GpuWish, ...] = ()
+    max_price: Money = field(default_factory=lambda: dollars("0.50"))
+    budget: Money = field(default_factory=lambda: dollars("2.00"))
+    terms: Terms = field(default_factory=lambda: terms("15m,4h"))
+    image: str = ""
+    disk: int = 20
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    no_auto: bool = False
+    files: tuple[str, ...] = ()
+    no_files: bool = False
+    out: tuple[str, ...] = ()
+    name: str = ""
+    new: bool = False
+    down: bool = False
+    shell: bool = False
+    dry_run: bool = False
+    yes: bool = False
+    quiet: bool = False
+    all: bool = False
+    help: bool = False
+    words: tuple[str, ...] = ()
+
+
+RENT = (CELL, "up")
+_LOOK = (CELL, "up", "prices")
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        ("-p", "--platform"),
+        "platform",
+        words,
+        "any",
+        "NAME[,NAME]",
+        "where: vast, local, or any (every platform with a key; local when there is none)",
+        _LOOK,
+        "GPUPLUG_PLATFORM",
+    ),
+    Option(
+        ("-g", "--gpu"),
+        "gpu",
+        gpus,
+        "",
+        "NAME[:N][,...]",
+        "GPU models in order of preference, in any spelling; empty means any",
+        _LOOK,
+        "GPUPLUG_GPU",
+    ),
+    Option(
+        ("--max-price",),
+        "max_price",
+        dollars,
+        "0.50",
+        "USD",
+        "refuse a machine that costs more per hour (true price: GPU and disk)",
+        _LOOK,
+        "GPUPLUG_MAX_PRICE",
+    ),
+    Option(
+        ("--budget",),
+        "budget",
+        dollars,
+        "2.00",
+        "USD",
+        "what this cell may cost at most; the instance enforces it too",
+        RENT,
+    ),
+    Option(
+        ("--for",),
+        "terms",
+        terms,
+        "15m,4h",
+        "LEASE[,HARD]",
+        "the instance ends so long after the last contact or job, and in any case after HARD",
+        RENT,
+        "GPUPLUG_FOR",
+    ),
+    Option(
+        ("--image",),
+        "image",
+        str,
+        "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime",
+        "NAME",
+        "container image",
+        RENT,
+        "GPUPLUG_IMAGE",
+    ),
+    Option(("--disk",), "disk", gigabytes, "20", "GB", "disk of the container", _LOOK),
+    Option(
+        ("-i", "--inputs"),
+        "inputs",
+        names,
+        "",
+        "NAMES",
+        "variables to send, besides those the cell uses and the notebook defines",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(
+        ("-o", "--outputs"),
+        "outputs",
+        names,
+        "",
+        "NAMES",
+        "variables to bring into the notebook",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(("--no-auto",), "no_auto", None, "off", "", "send only the variables that -i names", (CELL,)),
+    Option(
+        ("-f", "--files"),
+        "files",
+        lambda text: (text,),
+        "",
+        "GLOB",
+        "also send these files, secrets and ignored ones included",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(("--no-files",), "no_files", None, "off", "", "send no file that -f does not name", (CELL,)),
+    Option(
+        ("--out",),
+        "out",
+        lambda text: (text,),
+        "",
+        "DIR",
+        "a folder whose files come home, besides out, outputs and checkpoints",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(
+        ("--name",),
+        "name",
+        str,
+        "",
+        "NAME",
+        "which instance; this notebook's own when not given",
+        (*RENT, "files"),
+    ),
+    Option(("--new",), "new", None, "off", "", "rent another instance even when one is warm", RENT),
+    Option(("--down",), "down", None, "off", "", "destroy the instance after the cell", (CELL,)),
+    Option(("--shell",), "shell", None, "off", "", "the cell is a shell script", (CELL,)),
+    Option(
+        ("-n", "--dry-run"),
+        "dry_run",
+        None,
+        "off",
+        "",
+        "show what would be sent and what it would cost; rent nothing",
+        (CELL,),
+    ),
+    Option(
+        ("-y", "--yes"),
+        "yes",
+        None,
+        "off",
+        "",
+        "do not ask; a first spend then needs a standing budget (GPUPLUG_BUDGET)",
+        RENT,
+    ),
+    Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
+    Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
+    Option(
+        ("--help",),
+        "help",
+        None,
+        "off",
+        "",
+        "show this help",
+        (CELL, "up", "down", "prices", "ls", "files", "spend", "status"),
+    ),
+)
+
+VERBS: dict[str, str] = {
+    "status": "what runs, what it costs, what was spent today (also `%gpu` alone)",
+    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
+    "up": "rent an instance for this notebook without running anything",
+    "down": "destroy this notebook's instances and prove it: down [NAME...]",
+    "ls": "every instance of the account that carries our label, and what each costs",
+    "files": "the files in the working folder on the instance",
+    "spend": "what was spent: today, this month, by instance",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that raises in place of exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help")
+
+
+def _parser(verb: str) -> _Parser:
+    parser = _Parser(prog=title(verb), add_help=False, allow_abbrev=False)
+    for option in table(verb):
+        if option.convert is None:
+            parser.add_argument(*option.flags, dest=option.dest, action="store_true")
+        else:
+            parser.add_argument(*option.flags, dest=option.dest, action="append" if option.repeat else "store")
+    return parser
+
+
+def table(verb: str) -> list[Option]:
+    """Return the options that `verb` (or `CELL`) takes."""
+    return [option for option in OPTIONS if verb in option.verbs]
+
+
+def title(verb: str) -> str:
+    """Return what a user types for `verb`."""
+    return "%%remote_gpu" if verb == CELL else f"%gpu {verb}"
+
+
+def parse(line: str, verb: str, environ: Mapping[str, str] = os.environ) -> Options:
+    """Parse the rest of a magic's line.
+
+    Raises:
+        UnknownOptionError: no such option; names the nearest one.
+        UsageError: a value does not fit; says what would.
+    """
+    try:
+        arguments = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"{line!r}: {error}", hint="close the quote") from None
+    found, rest = _parser(verb).parse_known_args(arguments)
+    for word in rest:
+        if word.startswith("-"):
+            raise _unknown_option(word, verb)
+    if rest and verb not in {"prices", "down"}:
+        raise UsageError(f"{title(verb)} takes no {rest[0]!r}", hint=f"{title(verb)} --help")
+    given = {name: value for name, value in vars(found).items() if value is not None}
+    return Options(**_values(verb, given, environ), words=tuple(rest))
+
+
+def _values(verb: str, given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for option in table(verb):
+        if option.convert is None:
+            values[option.dest] = bool(given.get(option.dest, False))
+            continue
+        typed = given.get(option.dest, environ.get(option.env, option.default) if option.env else option.default)
+        texts = typed if isinstance(typed, list) else [str(typed)]
+        values[option.dest] = _convert(option, [text for text in texts if text])
+    return values
+
+
+def _convert(option: Option, texts: Sequence[str]) -> object:
+    if option.convert is None or not texts:
+        return "" if option.convert is str else ()
+    try:
+        converted = [option.convert(text) for text in texts]
+    except ValueError as error:
+        raise UsageError(f"{option.flags[-1]}: {error}", hint=f"{option.flags[-1]} {option.default}") from None
+    if option.repeat:
+        return tuple(part for several in converted if isinstance(several, tuple) for part in several)
+    return converted[0]
+
+
+def _unknown_option(word: str, verb: str) -> UnknownOptionError:
+    known = [flag for option in table(verb) for flag in option.flags]
+    near = difflib.get_close_matches(word.partition("=")[0], known, 1, 0.6)
+    guess = f"did you mean {near[0]}?" if near else f"see {title(verb)} --help"
+    return UnknownOptionError(f"{title(verb)} has no option {word!r}", hint=guess)
+
+
+def verb_of(line: str) -> tuple[str, str]:
+    """Split a `%gpu` line into its verb and the rest; no verb means status.
+
+    Raises:
+        UsageError: no such verb; names the nearest one.
+    """
+    word, _, rest = line.strip().partition(" ")
+    if not word or word.startswith("-"):
+        return "status", line
+    if word in VERBS:
+        return word, rest
+    near = difflib.get_close_matches(word, VERBS, 1, 0.5)
+    raise UsageError(
+        f"%gpu has no verb {word!r}",
+        hint=f"did you mean %gpu {near[0]}?" if near else "%gpu --help",
+    )
+
+
+def help_text(verb: str) -> str:
+    """Return the help of `verb` as plain text."""
+    summary = "Run this cell on a rented GPU." if verb == CELL else VERBS[verb][:1].upper() + VERBS[verb][1:] + "."
+    lines = [f"{title(verb)} [options]", "", summary, ""]
+    for option in table(verb):
+        left = ", ".join(option.flags) + (f" {option.metavar}" if option.metavar else "")
+        default = f" [{option.default}]" if option.default not in {"", "off"} else ""
+        lines.append(f"  {left:<28} {option.help}{default}")
+    return "\n".join(lines)

@@ -1,0 +1,56 @@
+"""Where keys and folders are: the environment and the user's own folders, never a project file. Cheap to import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gpuplug.errors import AuthError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY_PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "vast": ("VAST_API_KEY", ("~/.config/vastai/vast_api_key", "~/.vast_api_key")),
+}
+_URLS: dict[str, tuple[str, str]] = {"vast": ("VAST_URL", "https://console.vast.ai")}
+
+
+def read_key(platform: str, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Return the platform's key as plain text and the place it was read from; "" and "" when there is none."""
+    variable, files = KEY_PLACES.get(platform, ("", ()))
+    if environ.get(variable, "").strip():
+        return environ[variable].strip(), f"the environment variable {variable}"
+    for name in files:
+        path = Path(name.replace("~", environ.get("HOME", "~"), 1))
+        if path.is_file() and (text := _text(path, name)):
+            return text, name
+    return "", ""
+
+
+def _text(path: Path, shown: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuthError(f"the key file {shown} cannot be read: {error}", hint=f"chmod 600 {shown}") from error
+
+
+def base_url(platform: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the API's address; only the environment can change it, never a project file."""
+    variable, default = _URLS.get(platform, ("", ""))
+    return environ.get(variable, "").strip() or default
+
+
+def enabled(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the platforms that have a key."""
+    return [platform for platform in KEY_PLACES if read_key(platform, environ)[0]]
+
+
+def home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the ledger and the per-instance keys; made with mode 0700."""
+    chosen = environ.get("GPUPLUG_HOME", "").strip()
+    data = environ.get("XDG_DATA_HOME", "").strip() or str(Path(environ.get("HOME", "~")).expanduser() / ".local/share")
+    path = Path(chosen) if chosen else Path(data) / "gpuplug"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,64 @@
+"""Whether money may be spent: somebody agreed, or a standing budget outside the notebook allows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplug import config
+from gpuplug.errors import BudgetError, ConsentError
+
+if TYPE_CHECKING:
+    from gpuplug.config import Options
+    from gpuplug.engine.talk import Talk
+    from gpuplug.ledger import Ledger
+    from gpuplug.types import Clock, Money, Offer, Traits
+
+_LEASE_SLACK_S = 60
+
+
+class Consent:
+    """Remembers, for this process only, which notebooks may spend: "Run all" in a new kernel asks again."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._agreed: set[str] = set()
+
+    def check(self, notebook: str, offer: Offer, options: Options, talk: Talk, free: Traits) -> None:
+        """Return when renting `offer` is allowed.
+
+        Raises:
+            BudgetError: the standing budget of today is spent.
+            ConsentError: nobody agreed, or nobody is there to ask.
+        """
+        if free.free or free.simulated:
+            return
+        standing = config.standing_budget()
+        if standing is not None:
+            self._within(standing)
+        if notebook in self._agreed or (standing is not None and (options.yes or not talk.can_ask)):
+            return
+        if not talk.can_ask:
+            raise ConsentError(
+                f"renting {offer.gpu} at {offer.price}/h needs somebody to agree, and nobody can be asked here",
+                hint="set a standing budget outside the notebook: export GPUPLUG_BUDGET=5/day",
+            )
+        if not talk.ask(f"rent {offer.gpu} on {offer.provider} at {offer.price}/h? {worst_case(offer, options)}"):
+            raise ConsentError("nothing was rented", hint="%%remote_gpu -n shows what would be sent and what it costs")
+        self._agreed.add(notebook)
+
+    def _within(self, limit: Money) -> None:
+        midnight = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        spent = self._ledger.spent(midnight)
+        if spent >= limit:
+            raise BudgetError(
+                f"{spent} of the standing budget of {limit} a day is spent", hint="export GPUPLUG_BUDGET=10/day"
+            )
+
+
+def worst_case(offer: Offer, options: Options) -> str:
+    """Say what the user can lose at most, in one line."""
+    idle = offer.price.for_seconds(options.terms.lease + _LEASE_SLACK_S)
+    whole = offer.price.for_seconds(options.terms.hard)
+    text = f"at worst {idle} idle (nobody in touch for {options.terms.lease // 60} min), {min(options.budget, whole)} for a running cell"
+    return text + f", {whole} in all ({options.terms.hard // 3600} h)"

@@ -1,0 +1,35 @@
+"""What `-n` says: the ship tree, the variables, the offer, the cost. Rents nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplug import outputs, references
+from gpuplug.engine.consent import worst_case
+
+if TYPE_CHECKING:
+    from gpuplug.engine.planning import Plan
+    from gpuplug.types import Offer
+
+_SLOW_LINK_BYTES_S = 2_500_000  # 20 Mbit/s up: a plain home line
+_EXAMPLE_S = 600
+
+
+def explain(plan: Plan, offer: Offer | None, wait: str) -> str:
+    """Return the dry run as text; `offer` is None when an instance is warm or none can be had."""
+    lines = [references.ship_tree(plan.references)]
+    lines += [f"  {value.name}  {value.shown}  ({value.reason})" for value in plan.values]
+    lines += [f"  {name}  imported there from {module.replace(':', '.')}" for name, module in plan.modules]
+    lines += [f"  {note}" for note in plan.notes]
+    size = references.total_size(plan.references.files) + sum(len(value.payload) for value in plan.values)
+    lines.append(f"at most {outputs.size_text(size)} to send, about {size / _SLOW_LINK_BYTES_S:.0f} s at 20 Mbit/s")
+    if offer is None:
+        lines.append(wait)
+    else:
+        simulated = " (simulated)" if offer.simulated else ""
+        lines.append(
+            f"would rent {offer.gpu} on {offer.provider} at {offer.price}/h{simulated}, {wait}; {worst_case(offer, plan.options)}"
+        )
+        lines.append(f"ten minutes of it cost {offer.price.for_seconds(_EXAMPLE_S)}")
+    lines.append("nothing was rented")
+    return "\n".join(lines)

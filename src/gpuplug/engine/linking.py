@@ -1,0 +1,219 @@
+"""From a bound lease to a session: wait until it answers, prove the host, rotate its key, check the hardware."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gpuplug.errors import (
+    HostError,
+    HostKeyError,
+    NotReadyError,
+    ReplyError,
+    TooDearError,
+    UnreachableError,
+    WrongHardwareError,
+)
+from gpuplug.ledger import Lease, Ledger, State
+from gpuplug.outputs import clean_text
+from gpuplug.types import Clock, Identity, Instance, InstanceState, Money
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gpuplug.engine.renting import Renting
+    from gpuplug.engine.talk import Talk
+    from gpuplug.providers import Provider
+    from gpuplug.session import Session
+    from gpuplug.streams import Connection
+    from gpuplug.sync import Sync
+
+AGENT_DEADLINE_S = 60.0
+FROM_LOG = "host key from the container log"
+_NEXT_KEY = "next host key: "
+_LOG_PAUSE_S = 5.0
+_SWITCH_S = 5.0
+_POLL_S = 0.2
+
+
+@dataclass(slots=True)
+class Live:
+    """An instance that can run cells now. `sent` holds the digest of each variable as the instance has it."""
+
+    lease: Lease
+    provider: Provider
+    session: Session
+    sync: Sync
+    probe: Mapping[str, Any]
+    sent: dict[str, str] = field(default_factory=dict)
+
+
+class Linking:
+    """Turns leases into sessions. Blocking; bounded by `ready_s` seconds."""
+
+    def __init__(self, ledger: Ledger, renting: Renting, home: Path, clock: Clock, ready_s: float) -> None:
+        self._ready_s = ready_s
+        self._ledger = ledger
+        self._renting = renting
+        self._home = home
+        self._clock = clock
+
+    def open(self, provider: Provider, lease: Lease, cap: Money, root: Path, talk: Talk) -> Live:
+        """Wait for `lease`, prove it, and open its session.
+
+        Raises:
+            HostError: it failed, vanished, shows another key, has other hardware, or was not ready in time.
+            TooDearError: it bills more than `cap` per hour.
+        """
+        lease, connection = self._reach(provider, lease, cap, talk)
+        try:
+            if provider.traits.identity and not lease.rotated:
+                lease = self._rotate(lease, connection)
+            lease = self._ledger.move(lease.label, State.READY)
+            live = self._start(provider, lease, connection, root, talk)
+        except BaseException:  # an interrupt included: no socket may stay behind
+            connection.close()
+            raise
+        try:
+            check_hardware(lease, live.probe)
+        except WrongHardwareError:
+            live.session.close()
+            raise
+        if provider.traits.self_destroy:
+            self._look_at_switch(live, talk)
+        return live
+
+    def _look_at_switch(self, live: Live, talk: Talk) -> None:
+        """Say so when the instance would not end itself; the switch may still be trying, so ask for a moment."""
+        deadline = self._clock.monotonic() + _SWITCH_S
+        while (state := str(live.session.request("ping").header.get("switch"))) != "armed":
+            if self._clock.monotonic() >= deadline:
+                talk.note(
+                    f"no dead man's switch here ({clean_text(state)[:120]}): this instance ends only by `%gpu down`"
+                )
+                return
+            self._clock.sleep(_POLL_S)
+
+    def _reach(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> tuple[Lease, Connection]:
+        talk.phase("boot")
+        deadline = self._clock.monotonic() + self._ready_s
+        pause = min(3.0, max(0.2, provider.traits.ready_s / 30))
+        next_log = 0.0
+        reason = "no answer"
+        while self._clock.monotonic() < deadline:
+            try:
+                instance = self._observe(provider, lease, cap)
+                lease = self._ledger.lease(lease.label)
+                talk.phase("ssh" if instance.state is InstanceState.RUNNING else "boot", instance.status[:80])
+                if instance.state is InstanceState.RUNNING:
+                    return lease, provider.connect(instance, self._identity(lease))
+            except HostKeyError as error:
+                reason = error.message
+                lease = self._finish_rotation(lease, error)
+                if provider.traits.logs and self._clock.monotonic() >= next_log:
+                    lease = self._believe_log(provider, lease, instance, error)
+                    next_log = self._clock.monotonic() + _LOG_PAUSE_S
+            except (NotReadyError, UnreachableError, ReplyError) as error:
+                reason = error.message
+            self._clock.sleep(pause)
+        raise HostError(f"{lease.gpu} #{lease.instance_id} was not ready after {self._ready_s:.0f} s: {reason}")
+
+    def _observe(self, provider: Provider, lease: Lease, cap: Money) -> Instance:
+        instance = provider.show(lease.instance_id)
+        if instance is None:
+            if self._clock.now().timestamp() - lease.created < provider.traits.list_lag_s:
+                raise NotReadyError("the provider does not show it yet")
+            raise HostError(f"{lease.gpu} #{lease.instance_id} has vanished at {provider.name}")
+        if instance.state in {InstanceState.FAILED, InstanceState.STOPPED}:
+            raise HostError(
+                f"{lease.gpu} #{lease.instance_id} is {instance.state.value}: {instance.status or 'no reason given'}"
+            )
+        if instance.price > cap:
+            raise TooDearError(f"{lease.gpu} #{lease.instance_id} bills {instance.price}/h, above {cap}/h")
+        self._renting.observe(lease, instance)
+        return instance
+
+    def _identity(self, lease: Lease) -> Identity:
+        return Identity(self._renting.identity_key(lease), lease.host_key)
+
+    def _believe_log(self, provider: Provider, lease: Lease, instance: Instance, error: HostKeyError) -> Lease:
+        """Pin the shown key if the start command named it, with our nonce, in the log that the provider hands out.
+
+        A key that another instance has shown is no proof: it was baked into the image, and strangers hold it too.
+        """
+        line = f"gpuplug-hostkey {lease.nonce} {error.seen}"
+        named = [text.strip() for text in provider.logs(instance).splitlines()]
+        shared = any(other.host_key == error.seen for other in self._ledger.leases() if other.label != lease.label)
+        if lease.rotated or shared or not error.seen or line not in named:
+            return lease
+        return self._ledger.move(lease.label, lease.state, host_key=error.seen, rotated=True, note=FROM_LOG)
+
+    def _finish_rotation(self, lease: Lease, error: HostKeyError) -> Lease:
+        """Pin the key whose rotation was cut off after the instance had taken it."""
+        if lease.note != _NEXT_KEY + error.seen:
+            return lease
+        return self._ledger.move(lease.label, lease.state, host_key=error.seen, rotated=True, note="")
+
+    def _rotate(self, lease: Lease, connection: Connection) -> Lease:
+        from gpuplug.streams.ssh import rotate_host_key  # noqa: PLC0415 - paramiko is loaded only when something is rented
+
+        def remember(line: str) -> None:
+            self._ledger.move(lease.label, lease.state, note=_NEXT_KEY + line)
+
+        line = rotate_host_key(connection, before_switch=remember)
+        return self._ledger.move(lease.label, lease.state, host_key=line, rotated=True, note="")
+
+    def _start(self, provider: Provider, lease: Lease, connection: Connection, root: Path, talk: Talk) -> Live:
+        from gpuplug.session import Session  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.sync import Sync  # noqa: PLC0415 - likewise
+
+        first = [connection]
+
+        def connect() -> Connection:
+            if first:
+                return first.pop()
+            instance = provider.show(lease.instance_id)
+            if instance is None:
+                raise HostError(f"{lease.gpu} #{lease.instance_id} does not exist any more")
+            return provider.connect(instance, self._identity(self._ledger.lease(lease.label)))
+
+        talk.phase("agent")
+        session = Session(connect, kernel_id(lease.notebook), clock=self._clock, on_link=lambda _: None)
+        try:
+            session.open(AGENT_DEADLINE_S)
+            probe = session.request("probe").header
+            sync = Sync(session, root, self._home / "sync" / f"{lease.label}.json", clock=self._clock)
+        except BaseException:  # an interrupt included: no thread may stay behind
+            session.close()
+            raise
+        return Live(lease, provider, session, sync, probe)
+
+
+def kernel_id(notebook: str) -> str:
+    """Return the notebook's name as the agent's kernel id."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", notebook)[-80:]
+
+
+def check_hardware(lease: Lease, probe: Mapping[str, Any]) -> None:
+    """Compare the GPUs that the instance shows with those that were rented; a provider that is free may have none.
+
+    Raises:
+        WrongHardwareError: another model or number.
+    """
+    if not lease.price.micros:
+        return
+    shown = [str(name) for name, *_ in probe.get("gpus", [])]
+    model = _model_number(lease.gpu)
+    matching = [name for name in shown if model in re.sub(r"[^a-z0-9]", "", name.casefold())]
+    if len(matching) < lease.gpu_count:
+        raise WrongHardwareError(
+            f"{lease.gpu_count} x {lease.gpu} was rented, #{lease.instance_id} has {', '.join(shown) or 'no GPU'}",
+        )
+
+
+def _model_number(gpu: str) -> str:
+    """Return the part of a GPU's name that all spellings share: `4090` of `RTX 4090`, `a100` of `A100 SXM4`."""
+    words = [word for word in re.split(r"[^a-z0-9]+", gpu.casefold()) if any(character.isdigit() for character in word)]
+    return words[0] if words else re.sub(r"[^a-z0-9]", "", gpu.casefold())

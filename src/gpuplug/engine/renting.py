@@ -1,0 +1,280 @@
+"""The money protocol: intent, create, bind or find, destroy, prove.
+
+Nothing here repeats a create, and nothing says "gone" that two listings and a direct reading have not shown.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError
+from gpuplug.ledger import Lease, Ledger, State
+from gpuplug.types import LABEL_PREFIX, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gpuplug.config import Options
+    from gpuplug.providers import Provider
+
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 8.0
+_BUDGET_SLACK_S = 60  # until the first cell sets its own deadline, with the same slack for bringing results home
+PROOF_DEADLINE_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Who rents and under which terms."""
+
+    notebook: str
+    name: str
+    options: Options
+
+
+def _budget_s(offer: Offer, options: Options) -> int:
+    """Return after how many seconds the instance's own switch ends it for money, until a cell sets its own deadline."""
+    if not offer.price.micros:
+        return options.terms.hard
+    paid_s = options.budget.micros * 3600 // offer.price.micros
+    return min(paid_s + _BUDGET_SLACK_S, options.terms.hard)
+
+
+class Renting:
+    """Leases of one ledger. Blocking; every wait has a deadline."""
+
+    def __init__(self, ledger: Ledger, keys: Path, clock: Clock) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._clock = clock
+
+    def rent(self, provider: Provider, offer: Offer, wish: Wish) -> Lease:
+        """Rent `offer`: COSTS MONEY from here on. Returns the bound lease.
+
+        Raises:
+            OfferGoneError: taken meanwhile; nothing was made.
+            ProviderError: nothing was made, or (UnknownOutcomeError) it is not known and the ledger keeps looking.
+        """
+        lease, start = self._intend(provider, offer, wish)
+        spec = Spec(wish.options.image, wish.options.disk, wish.options.max_price, start)
+        instance_id = ""
+        try:
+            instance_id = provider.launch(offer, spec, lease.label)
+            return self._ledger.move(lease.label, State.BOUND, instance_id=instance_id)
+        except UnknownOutcomeError as error:
+            return self._find_lost(provider, lease, error)
+        except ProviderError:
+            self._never_made(lease, "refused")
+            raise
+        except LedgerError as error:  # what cannot be written down must not go on billing
+            trouble = self._terminate(provider, lease, instance_id)
+            error.billing = f"#{instance_id} was rented and its end asked for" + (
+                f", which failed: {trouble}" if trouble else ""
+            )
+            raise
+        except BaseException:  # an interrupt in mid-call: the instance may exist, so look for it before anything else
+            self._abandon(provider, self._ledger.move(lease.label, State.UNKNOWN, note="interrupted"))
+            raise
+
+    def identity_key(self, lease: Lease) -> Secret:
+        """Return the private user key of the lease; empty when the provider needs none."""
+        path = self._keys / lease.label
+        return Secret(path.read_text(encoding="ascii")) if path.exists() else Secret("")
+
+    def destroy(
+        self, provider: Provider, lease: Lease, say: Callable[[str], None], deadline_s: float = PROOF_DEADLINE_S
+    ) -> Lease:
+        """Ask for the end of `lease` and prove it. May be repeated.
+
+        Returns the lease as GONE, or as DESTROYING when the proof did not come before the deadline: then it must
+        be taken as billing.
+        """
+        if not lease.instance_id:
+            lease = self._bind_by_label(provider, lease)
+        if not lease.instance_id:
+            return self._forget_unknown(provider, lease, deadline_s)
+        lease = self._ledger.move(lease.label, State.DESTROYING)
+        deadline = self._clock.monotonic() + deadline_s
+        wait = _FIRST_WAIT_S
+        while True:
+            trouble = self._terminate(provider, lease)
+            if not trouble and self._proven_gone(provider, lease):
+                return self._gone(lease)
+            if self._clock.monotonic() + wait >= deadline:
+                say(f"#{lease.instance_id} is not proven gone: {trouble or 'the provider still lists it'}")
+                return self._ledger.lease(lease.label)
+            self._clock.sleep(wait)
+            wait = min(wait * 2, _LONGEST_WAIT_S)
+
+    def reconcile(self, provider: Provider, seen: list[Instance]) -> list[Lease]:
+        """Bring the open leases of `provider` in line with its list; returns them as they then stand."""
+        by_label = {instance.label: instance for instance in seen}
+        leases = [lease for lease in self._ledger.open_leases() if lease.provider == provider.name]
+        return [self._settle(provider, lease, by_label.get(lease.label)) for lease in leases]
+
+    def take_over(self, instance: Instance, notebook: str) -> Lease:
+        """Write an instance with our label that this ledger does not know into it, so that its end can be proven."""
+        lease = Lease(
+            label=instance.label,
+            provider=instance.provider,
+            notebook=notebook,
+            name="",
+            state=State.DESTROYING,
+            gpu=instance.gpu,
+            gpu_count=instance.gpu_count,
+            machine=instance.machine,
+            price=instance.price,
+            stopped_price=instance.price,
+            host_key="",
+            nonce="",
+            lease_s=0,
+            hard_s=0,
+            created=instance.started.timestamp() if instance.started else self._now(),
+            instance_id=instance.id,
+            note="taken over",
+        )
+        self._ledger.intend(lease)
+        return lease
+
+    def observe(self, lease: Lease, instance: Instance) -> Lease:
+        """Note when the instance began to run, and its price as billed."""
+        if instance.state is InstanceState.RUNNING and lease.running is None:
+            return self._ledger.move(lease.label, lease.state, running=self._now(), price=instance.price)
+        return lease
+
+    def _intend(self, provider: Provider, offer: Offer, wish: Wish) -> tuple[Lease, StartParams]:
+        label = LABEL_PREFIX + secrets.token_hex(16)
+        host_private, host_public, user_public = (
+            self._make_keys(label) if provider.traits.identity else (Secret(""), "", "")
+        )
+        terms = wish.options.terms
+        start = StartParams(
+            host_private, user_public, secrets.token_hex(16), terms.lease, terms.hard, _budget_s(offer, wish.options)
+        )
+        lease = Lease(
+            label=label,
+            provider=provider.name,
+            notebook=wish.notebook,
+            name=wish.name,
+            state=State.INTENT,
+            gpu=offer.gpu,
+            gpu_count=offer.gpu_count,
+            machine=offer.machine,
+            price=offer.price,
+            stopped_price=offer.stopped_price,
+            host_key=host_public,
+            nonce=start.nonce,
+            lease_s=terms.lease,
+            hard_s=terms.hard,
+            created=self._now(),
+            simulated=provider.traits.simulated,
+        )
+        self._ledger.intend(lease)
+        return lease, start
+
+    def _make_keys(self, label: str) -> tuple[Secret, str, str]:
+        from gpuplug.streams.ssh import make_key  # noqa: PLC0415 - paramiko is loaded only when something is rented
+
+        host, user = make_key(), make_key()
+        self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self._keys / label, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(user.private.reveal())
+        return host.private, host.public, user.public
+
+    def _find_lost(self, provider: Provider, lease: Lease, error: UnknownOutcomeError) -> Lease:
+        lease = self._ledger.move(lease.label, State.UNKNOWN, note=error.message)
+        deadline = self._clock.monotonic() + provider.traits.list_lag_s
+        wait = _FIRST_WAIT_S
+        try:
+            while True:
+                lease = self._bind_by_label(provider, lease)
+                if lease.instance_id:
+                    return lease
+                if self._clock.monotonic() >= deadline:
+                    break
+                self._clock.sleep(wait)
+                wait = min(wait * 2, _LONGEST_WAIT_S)
+        except KeyboardInterrupt:
+            self._abandon(provider, lease)
+            raise
+        raise UnknownOutcomeError(
+            f"{error.message}; the list does not show it after {provider.traits.list_lag_s:.0f} s",
+            billing="it is not certain that nothing bills: the ledger keeps looking for its label",
+            hint="%gpu ls",
+        ) from error
+
+    def _bind_by_label(self, provider: Provider, lease: Lease) -> Lease:
+        try:
+            found = [instance for instance in provider.instances() if instance.label == lease.label]
+        except ProviderError:
+            return lease  # still unknown: the caller's deadline decides
+        if not found:
+            return lease
+        for extra in found[1:]:
+            self._terminate(provider, lease, extra.id)
+        return self._ledger.move(lease.label, State.BOUND, instance_id=found[0].id)
+
+    def _abandon(self, provider: Provider, lease: Lease) -> None:
+        self.destroy(provider, lease, lambda _: None)
+
+    def _forget_unknown(self, provider: Provider, lease: Lease, deadline_s: float) -> Lease:
+        """Wait out the list's lag before an unknown create may be called "never made"."""
+        deadline = self._clock.monotonic() + min(deadline_s, provider.traits.list_lag_s + provider.traits.verify_gap_s)
+        while self._clock.monotonic() < deadline:
+            self._clock.sleep(max(_FIRST_WAIT_S, provider.traits.verify_gap_s))
+            lease = self._bind_by_label(provider, lease)
+            if lease.instance_id:
+                return self.destroy(provider, lease, lambda _: None, deadline_s)
+        if self._now() - lease.created >= provider.traits.list_lag_s and self._absent(provider, lease):
+            return self._never_made(lease, "never appeared")
+        return lease
+
+    def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> str:
+        try:
+            provider.terminate(instance_id or lease.instance_id)
+        except GpuplugError as error:
+            return error.message
+        return ""
+
+    def _absent(self, provider: Provider, lease: Lease) -> bool:
+        """Tell whether the provider's list is there and shows neither the label nor the id; no proof without an answer."""
+        try:
+            seen = provider.instances()
+        except ProviderError:
+            return False
+        return not any(instance.label == lease.label or instance.id == lease.instance_id for instance in seen)
+
+    def _proven_gone(self, provider: Provider, lease: Lease) -> bool:
+        if not self._absent(provider, lease):
+            return False
+        self._clock.sleep(provider.traits.verify_gap_s)
+        try:
+            return self._absent(provider, lease) and provider.show(lease.instance_id) is None
+        except ProviderError:
+            return False
+
+    def _never_made(self, lease: Lease, note: str) -> Lease:
+        (self._keys / lease.label).unlink(missing_ok=True)
+        return self._ledger.move(lease.label, State.FAILED, ended=self._now(), note=note)
+
+    def _gone(self, lease: Lease) -> Lease:
+        (self._keys / lease.label).unlink(missing_ok=True)
+        return self._ledger.move(lease.label, State.GONE, ended=self._now())
+
+    def _settle(self, provider: Provider, lease: Lease, instance: Instance | None) -> Lease:
+        if instance is None:
+            young = self._now() - lease.created < provider.traits.list_lag_s
+            if lease.state in {State.INTENT, State.UNKNOWN}:
+                return lease if young else self._forget_unknown(provider, lease, 0)
+            return lease if young or not self._proven_gone(provider, lease) else self._gone(lease)
+        if lease.state in {State.INTENT, State.UNKNOWN}:
+            lease = self._ledger.move(lease.label, State.BOUND, instance_id=instance.id)
+        return self.observe(lease, instance)
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()

@@ -1,0 +1,121 @@
+"""What the magics do once they are used: the engine over one notebook, drawn into its cells."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpuplug import config
+from gpuplug.engine import Engine
+from gpuplug.errors import RemoteError
+from gpuplug.frontends import verbs
+from gpuplug.frontends.magics.drawing import Drawing
+from gpuplug.frontends.magics.lines import takes_codes, without_colour
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from gpuplug.config import Options
+
+
+class Interrupted(KeyboardInterrupt):
+    """An interrupt that found no cell running there; shown as what bills, not as lines of gpuplug."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}"]
+
+
+class Commands:
+    """The two magics over one engine."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self.engine = Engine(notebook_id(shell), Path.cwd())
+        self._told_where = False
+
+    def close(self) -> None:
+        """Close sessions and say what still bills."""
+        if self.engine.billing():
+            print(verbs.bill(self.engine))  # noqa: T201 - a cell's output
+        self.engine.close()
+
+    def remote_gpu(self, line: str, cell: str) -> None:
+        """Run one cell: what `%%remote_gpu` and `%%gpu` do."""
+        options = config.parse(line, config.CELL)
+        if options.help:
+            print(config.help_text(config.CELL))  # noqa: T201 - a cell's output
+            return
+        with self._interruptible():
+            plan = self.engine.plan(cell, options, self._shell.user_ns)
+            if options.dry_run:
+                print(self.engine.dry_run(plan))  # noqa: T201 - a cell's output
+                return
+            drawing = self._drawing(options)
+            try:
+                ran = self.engine.run_cell(plan, drawing)
+            finally:
+                drawing.finish()
+        self._shell.push(ran.values)
+        if ran.failure is not None:
+            raise self._showable(ran.failure)
+
+    def gpu(self, line: str) -> None:
+        """Run one verb: what `%gpu` does."""
+        verb, rest = config.verb_of(line)
+        options = config.parse(rest, verb)
+        if options.help:
+            print(overview() if line.split()[:1] == ["--help"] else config.help_text(verb))  # noqa: T201 - a cell's output
+            return
+        with self._interruptible():
+            text = self._up(options) if verb == "up" else verbs.VERBS[verb](self.engine, options, print)
+        print(text)  # noqa: T201 - a cell's output
+
+    def _up(self, options: Options) -> str:
+        drawing = self._drawing(options)
+        try:
+            return verbs.ready(self.engine.up(options, drawing).lease)
+        finally:
+            drawing.finish()
+
+    def _drawing(self, options: Options) -> Drawing:
+        """Return the cell's output area; the first one says so when no platform can be rented from."""
+        drawing = Drawing(self._shell, self.engine.clock, quiet=options.quiet)
+        fallen_back = config.choose_platforms(options.platform) == ("local",) and "local" not in options.platform
+        if fallen_back and not self._told_where:
+            self._told_where = True
+            drawing.note("no key found: cells run on this computer (platform local, free)")
+        return drawing
+
+    def _showable(self, failure: Exception) -> Exception:
+        """Return what the cell raised, without colours where no code may be shown."""
+        in_terminal = getattr(self._shell, "kernel", None) is None
+        if isinstance(failure, RemoteError) and in_terminal and not takes_codes(sys.stdout):
+            failure.traceback = tuple(without_colour(line) for line in failure.traceback)
+        return failure
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Interrupted(verbs.bill(self.engine)) from None
+
+
+def overview() -> str:
+    """Return the help of `%gpu` as a whole."""
+    verb_lines = [f"  %gpu {verb:<8} {text}" for verb, text in config.VERBS.items()]
+    return "\n".join(["%gpu VERB [options]", "", *verb_lines, "", "%gpu VERB --help tells the options of one."])
+
+
+def notebook_id(shell: Any) -> str:  # noqa: ANN401 - IPython carries no types
+    """Return a stable name for the notebook: its file where the front end tells it, else the working folder."""
+    told = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
+    path = Path(str(told)) if told else Path.cwd()
+    full = path if path.is_absolute() else Path.cwd() / path
+    return f"{full.stem[:40] or 'notebook'}-{hashlib.sha256(str(full).encode()).hexdigest()[:8]}"

@@ -1,0 +1,206 @@
+"""The verbs of `%gpu` and of the `gpuplug` command as plain text; knows the engine and no framework."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gpuplug import config
+from gpuplug.errors import LedgerError, ProviderError
+from gpuplug.frontends import opening
+from gpuplug.ledger import State
+from gpuplug.types import GpuWish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gpuplug.config import Options
+    from gpuplug.engine import Engine, Row
+    from gpuplug.ledger import Lease
+    from gpuplug.types import Offer
+
+_SHOWN_OFFERS = 10
+_MONTH_DAYS = 30
+
+
+def greeting(engine: Engine) -> str:
+    """Return the line of `%load_ext`: platforms, what is billing, what today cost. Asks no provider."""
+    try:
+        return opening.line(config.enabled(), bill(engine))
+    except LedgerError as error:
+        return opening.line(config.enabled(), str(error))
+
+
+def bill(engine: Engine) -> str:
+    """Say what bills now, by the ledger alone, with the way to end each."""
+    billing = engine.billing()
+    line = f"{_instances(len(billing))} billing, {engine.spent_since(0)} today"
+    return "\n".join([line, *(f"  {_age_line(engine, lease)}" for lease in billing)])
+
+
+def ready(lease: Lease) -> str:
+    """Say which instance waits for cells, and at what price."""
+    price = f"at {lease.price}/h" if lease.price.micros else "(free)"
+    return f"{_named(lease)} is ready {price}"
+
+
+def _instances(number: int) -> str:
+    return f"{number} instance{'' if number == 1 else 's'}"
+
+
+def _named(lease: Lease) -> str:
+    return f"{lease.gpu} {lease.provider} #{lease.instance_id or lease.label}"
+
+
+def _age_line(engine: Engine, lease: Lease) -> str:
+    minutes = (engine.clock.now().timestamp() - lease.created) / 60
+    simulated = " simulated" if lease.simulated else ""
+    return (
+        f"{_named(lease)} of {lease.notebook}: {lease.state.value}, {minutes:.0f} min old, "
+        f"{engine.cost(lease)}{simulated} so far; end it: %gpu down {lease.instance_id or lease.label}"
+    )
+
+
+def status(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
+    """Platforms with the place of each key, what bills, today's spend and the limits."""
+    platforms = config.enabled()
+    lines = [_platform_line(name) for name in platforms]
+    lines = lines or ["no key found: cells run on this computer (platform local)"]
+    lines.append(bill(engine))
+    if limit := config.standing_budget():
+        lines.append(f"standing budget: {limit} a day")
+    elif platforms:
+        lines.append("no standing budget: the first rent of each notebook asks")
+    return "\n".join(lines)
+
+
+def _platform_line(name: str) -> str:
+    key = config.find_key(name)
+    return f"{name}: key from {key.source if key else 'nowhere'}, {config.base_url(name)}"
+
+
+def prices(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
+    """The cheapest offers as a table."""
+    if options.words:
+        options = replace(options, gpu=tuple(GpuWish(word) for word in options.words))
+    found = engine.prices(options)
+    if not found.offers:
+        return "no offers" + (f" ({found.dropped} rows made no sense)" if found.dropped else "")
+    rows = [_offer_row(offer) for offer in found.offers[:_SHOWN_OFFERS]]
+    text = table(("offer", "GPU", "$/h", "disk $/h", "reliability", "down Mbit/s", "CUDA", "region", ""), rows)
+    more = len(found.offers) - len(rows)
+    notes = [f"{more} more"] if more > 0 else []
+    notes += [f"{found.dropped} rows made no sense and are not shown"] if found.dropped else []
+    return "\n".join([text, *notes])
+
+
+def _offer_row(offer: Offer) -> tuple[str, ...]:
+    marks = [offer.suspicious and f"suspicious: {offer.suspicious}", offer.simulated and "simulated"]
+    count = f"{offer.gpu_count} x " if offer.gpu_count > 1 else ""
+    return (
+        f"{offer.provider} {offer.id}",
+        f"{count}{offer.gpu}",
+        str(offer.price),
+        str(offer.stopped_price),
+        f"{offer.reliability:.3f}",
+        f"{offer.down_mbps:.0f}",
+        offer.cuda,
+        offer.region,
+        ", ".join(mark for mark in marks if mark),
+    )
+
+
+def ls(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
+    """Every instance with our label, as the providers list it now."""
+    rows = engine.rows()
+    if not rows:
+        return "0 instances billing"
+    lines = [_row(row) for row in rows]
+    return table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines)
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    instance, lease = row.instance, row.lease
+    if lease is None and instance is not None:
+        state = f"{instance.state.value}, of another computer"
+        return (f"#{instance.id}", instance.gpu, instance.provider, state, str(instance.price), "not known", "")
+    if lease is None:
+        return ("",) * 7
+    state = instance.state.value if instance else f"{lease.state.value}, not listed"
+    price = instance.price if instance else lease.price
+    return (
+        f"#{lease.instance_id or lease.label}",
+        lease.gpu,
+        lease.provider,
+        state,
+        str(price),
+        str(row.cost),
+        lease.notebook,
+    )
+
+
+def down(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
+    """Destroy, prove, and say what still bills.
+
+    Raises:
+        ProviderError: something is not proven gone.
+    """
+    ended = engine.down(options, say)
+    unproven = [lease for lease in ended if lease.state not in {State.GONE, State.FAILED}]
+    if unproven:
+        raise ProviderError(
+            f"{_instances(len(unproven))} not proven gone: {', '.join(_named(lease) for lease in unproven)}",
+            billing="take it as billing until the provider's console shows that it is gone",
+            hint=f"%gpu down {unproven[0].instance_id or unproven[0].label}",
+        )
+    if engine.billing():
+        return bill(engine)
+    return "0 instances billing" + ("" if ended else "; nothing to end")
+
+
+def spend(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
+    """Today, thirty days, and each lease of these thirty days."""
+    now = engine.clock.now().timestamp()
+    leases = engine.ledger.leases(now - _MONTH_DAYS * 86_400)
+    rows = [
+        (
+            f"#{lease.instance_id or lease.label}",
+            lease.gpu,
+            lease.provider,
+            lease.state.value,
+            str(engine.cost(lease)),
+            "simulated" if lease.simulated else "",
+            lease.notebook,
+        )
+        for lease in leases
+        if lease.price.micros
+    ]
+    total = f"today {engine.spent_since(0)}, thirty days {engine.spent_since(_MONTH_DAYS)} (by this computer's ledger)"
+    return (
+        "\n".join([table(("id", "GPU", "platform", "state", "cost", "", "notebook"), rows), total]) if rows else total
+    )
+
+
+def files(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
+    """List the files in the working folder on the instance."""
+    rows = [(path, size) for path, size in engine.files(options)]
+    return table(("file", "size"), rows) if rows else "no files there"
+
+
+VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
+    "status": status,
+    "prices": prices,
+    "ls": ls,
+    "down": down,
+    "spend": spend,
+    "files": files,
+}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned columns; every cell is one line of plain text."""
+    cells = [[str(cell).replace("\n", " ") for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+    )

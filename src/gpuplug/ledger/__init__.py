@@ -1,0 +1,27 @@
+"""The SQLite ledger: what was meant to be rented, what is, and what it cost. The only door to sqlite3.
+
+A row is committed with `synchronous=FULL` before the provider is asked for anything, so that no crash forgets a rent.
+The parts are loaded at first use: `%load_ext` only glances at the file.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpuplug.ledger.glance import nothing_today
+    from gpuplug.ledger.rows import FINAL, CellRow, Lease, State
+    from gpuplug.ledger.store import Ledger
+
+_PARTS = {"glance": ("nothing_today",), "rows": ("FINAL", "CellRow", "Lease", "State"), "store": ("Ledger",)}
+_PART_OF = {name: part for part, names in _PARTS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker reads the imports above
+    if name not in _PART_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PART_OF[name]}"), name)
+
+
+__all__ = ["FINAL", "CellRow", "Lease", "Ledger", "State", "nothing_today"]

@@ -1,0 +1,193 @@
+"""Reading and writing the ledger file. A connection per thread; every write is one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any
+
+from gpuplug.errors import LedgerError
+from gpuplug.ledger.rows import FINAL, CellRow, Lease, State
+from gpuplug.types import ZERO, Clock, Money
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_SCHEMA_VERSION = 1
+_BUSY_S = 10.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS leases(
+  label TEXT PRIMARY KEY, provider TEXT NOT NULL, notebook TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
+  gpu TEXT NOT NULL, gpu_count INTEGER NOT NULL, machine TEXT NOT NULL, price INTEGER NOT NULL,
+  stopped_price INTEGER NOT NULL, host_key TEXT NOT NULL, nonce TEXT NOT NULL, lease_s INTEGER NOT NULL,
+  hard_s INTEGER NOT NULL, created REAL NOT NULL, instance_id TEXT NOT NULL, rotated INTEGER NOT NULL,
+  simulated INTEGER NOT NULL, running REAL, ended REAL, note TEXT NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS leases_by_state ON leases(state);
+CREATE TABLE IF NOT EXISTS cells(
+  id TEXT PRIMARY KEY, label TEXT NOT NULL, notebook TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
+  cost INTEGER NOT NULL, status TEXT NOT NULL) STRICT;
+"""
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Lease))
+
+
+class Ledger:
+    """The ledger in `folder/ledger.sqlite3`; opened at first use.
+
+    Raises:
+        LedgerError: from every method, when the file cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.path = folder / "ledger.sqlite3"
+        self._clock = clock
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever written; reading an absent ledger costs nothing."""
+        return self.path.exists()
+
+    def close(self) -> None:
+        """Close the connections of all threads. May be repeated."""
+        for connection in self._opened:
+            connection.close()
+        self._opened.clear()
+        self._local = threading.local()
+
+    def intend(self, lease: Lease) -> None:
+        """Commit the intent to rent; durable when this returns, also through a power cut."""
+        marks = ",".join("?" * len(_COLUMNS))
+        with self._write() as connection:
+            connection.execute(f"INSERT INTO leases({','.join(_COLUMNS)}) VALUES({marks})", _to_row(lease))
+
+    def move(self, label: str, state: State, **changes: str | float | Money | None) -> Lease:
+        """Set the state and any of `instance_id`, `price`, `host_key`, `rotated`, `running`, `ended`, `note`.
+
+        A final row never moves again; the row as it then stands is returned.
+        """
+        values = {"state": state.value, **{name: _plain(value) for name, value in changes.items()}}
+        if unknown := set(values) - set(_COLUMNS):
+            raise LedgerError(f"no such field of a lease: {sorted(unknown)}")
+        sets = ",".join(f"{name}=?" for name in values)
+        final = ",".join(f"'{state.value}'" for state in FINAL)
+        with self._write() as connection:
+            connection.execute(
+                f"UPDATE leases SET {sets} WHERE label=? AND state NOT IN ({final})",  # noqa: S608 - names checked above
+                (*values.values(), label),
+            )
+        return self.lease(label)
+
+    def lease(self, label: str) -> Lease:
+        """Return one lease by its label."""
+        found = self._leases("label=?", label)
+        if not found:
+            raise LedgerError(f"no lease {label!r} in {self.path}")
+        return found[0]
+
+    def open_leases(self) -> list[Lease]:
+        """Return every lease that is not proven gone, oldest first."""
+        if not self.exists:
+            return []
+        return [lease for lease in self._leases("1=1") if lease.state not in FINAL]
+
+    def leases(self, since: float = 0.0) -> list[Lease]:
+        """Return every lease that lived after `since`, oldest first."""
+        return self._leases("coalesce(ended, 1e18) >= ?", since) if self.exists else []
+
+    def record_cell(self, cell: CellRow) -> None:
+        """Keep what a cell cost. May be repeated."""
+        row = (cell.id, cell.label, cell.notebook, cell.started, cell.seconds, cell.cost.micros, cell.status)
+        with self._write() as connection:
+            connection.execute("INSERT OR REPLACE INTO cells VALUES(?,?,?,?,?,?,?)", row)
+
+    def cells(self, since: float = 0.0) -> list[CellRow]:
+        """Return the cells that started after `since`, oldest first."""
+        if not self.exists:
+            return []
+        with self._reading():
+            rows = (
+                self._connection()
+                .execute("SELECT * FROM cells WHERE started >= ? ORDER BY started", (since,))
+                .fetchall()
+            )
+        return [CellRow(row[0], row[1], row[2], row[3], row[4], Money(row[5]), row[6]) for row in rows]
+
+    def spent(self, since: float) -> Money:
+        """Return what all leases have cost since `since`; simulated ones are not money and do not count."""
+        now = self._clock.now().timestamp()
+        costs = [lease.cost(now, since) for lease in self.leases(since) if not lease.simulated]
+        return sum(costs, ZERO)
+
+    def _leases(self, where: str, *arguments: object) -> list[Lease]:
+        query = f"SELECT {','.join(_COLUMNS)} FROM leases WHERE {where} ORDER BY created"  # noqa: S608 - constants
+        with self._reading():
+            return [_from_row(row) for row in self._connection().execute(query, arguments).fetchall()]
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._reading():
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise LedgerError(
+                f"the ledger {self.path} cannot be used: {error}",
+                hint="move it away to start a new one; `%gpu ls` and `%gpu down ID` then still find what runs at the provider",
+            ) from error
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._open()
+            self._local.connection = connection
+            self._opened.append(connection)
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        if not self.exists:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > _SCHEMA_VERSION:
+            connection.close()
+            raise LedgerError(
+                f"the ledger {self.path} was written by a newer gpuplug (schema {version})",
+                hint="pip install -U gpuplug",
+            )
+        connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+        return connection
+
+
+def _plain(value: str | float | Money | None) -> str | float | None:
+    return value.micros if isinstance(value, Money) else value
+
+
+def _to_row(lease: Lease) -> tuple[object, ...]:
+    values = (getattr(lease, name) for name in _COLUMNS)
+    return tuple(value.value if isinstance(value, State) else _plain(value) for value in values)
+
+
+def _from_row(row: tuple[Any, ...]) -> Lease:
+    values = dict(zip(_COLUMNS, row, strict=True))
+    for name in ("price", "stopped_price"):
+        values[name] = Money(values[name])
+    for name in ("rotated", "simulated"):
+        values[name] = bool(values[name])
+    return Lease(**{**values, "state": State(values["state"])})

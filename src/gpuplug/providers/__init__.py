@@ -1,0 +1,107 @@
+"""The narrow waist towards clouds: five verbs, two readings, and traits as data.
+
+An adapter sees no ledger, engine, session or front end. It is handed its credentials and a clock, and maps every
+foreign error once, with `raise ... from`, to a `gpuplug.errors.ProviderError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gpuplug.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from gpuplug.streams import Connection
+    from gpuplug.types import Clock, Identity, Instance, Offer, OfferList, Query, Secret, Spec, Traits
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an adapter is handed: key and base URL with the place where each was read, and a folder of its own."""
+
+    key: Secret
+    key_source: str
+    base_url: str
+    home: str
+    clock: Clock
+
+
+class Provider(Protocol):
+    """One cloud. No call blocks for longer than the HTTP deadline (30 s); none retries what is not safe."""
+
+    name: str
+    traits: Traits
+
+    def offers(self, query: Query) -> OfferList:
+        """Search what can be rented now, cheapest true price first. Costs nothing, may be repeated."""
+        ...
+
+    def launch(self, offer: Offer, spec: Spec, label: str) -> str:
+        """Rent `offer` and return the instance's id. COSTS MONEY. Never repeat it blindly.
+
+        Raises:
+            OfferGoneError: a clean refusal, nothing was made.
+            UnknownOutcomeError: it may have been made; look for `label`.
+            ProviderError: any other clean refusal, nothing was made.
+        """
+        ...
+
+    def instances(self) -> list[Instance]:
+        """List every instance of the account whose label starts with `LABEL_PREFIX`. May be repeated."""
+        ...
+
+    def terminate(self, instance_id: str) -> None:
+        """Ask for its end; silent when it is unknown. Does not prove that it is gone. May be repeated."""
+        ...
+
+    def connect(self, instance: Instance, identity: Identity) -> Connection:
+        """Prove the host against `identity.host_key`, authenticate, and return the connection. Tries direct, then proxy.
+
+        Raises:
+            NotReadyError: nothing listens yet, or the key is not accepted yet.
+            HostKeyError: another host key; not one byte of authentication was sent.
+        """
+        ...
+
+    def show(self, instance_id: str) -> Instance | None:
+        """Read one instance; None when the provider says that it does not exist. May be repeated."""
+        ...
+
+    def logs(self, instance: Instance) -> str:
+        """Read the container's log through the provider's API; "" while there is none. May be repeated."""
+        ...
+
+    def close(self) -> None:
+        """Let go of sockets; instances stay. May be repeated."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where an adapter lives, and what to do when it cannot be imported."""
+
+    target: str
+    summary: str
+    hint: str = ""
+
+
+KNOWN: dict[str, Known] = {
+    "local": Known("gpuplug.providers.local:LocalProvider", "a child process of this computer; free"),
+    "vast": Known("gpuplug.providers.vast:VastProvider", "Vast.ai marketplace"),
+}
+
+
+def load(name: str, access: Access) -> Provider:
+    """Import the adapter called `name` and hand it `access`.
+
+    Raises:
+        UnknownNameError: there is no such adapter.
+    """
+    known = KNOWN.get(name)
+    if known is None:
+        raise UnknownNameError(f"no platform {name!r}", hint=f"one of: {', '.join(KNOWN)}")
+    module, _, attribute = known.target.partition(":")
+    provider: Provider = getattr(importlib.import_module(module), attribute)(access)
+    return provider

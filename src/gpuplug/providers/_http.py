@@ -1,0 +1,365 @@
+"""The only door to HTTP: one client for every adapter, with deadlines, pacing, typed errors and redaction."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+import zlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from gpuplug.errors import NotReadyError, ProviderError, ReplyError, UnreachableError, UsageError
+from gpuplug.providers._calls import (
+    SERVER_ERROR,
+    TOO_MANY,
+    Call,
+    Pace,
+    Pacer,
+    Reply,
+    is_loopback,
+    is_temporary,
+    may_be_called,
+    pause,
+)
+from gpuplug.providers._reading import clean, mapping, number, parse_json
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Generator, Mapping
+
+    from gpuplug.types import Clock, Secret
+
+DEADLINE_S = 30.0
+CONNECT_S = 10.0
+MAX_BODY = 32 << 20
+_ATTEMPTS = 3
+_IDLE_S = 20.0
+_REDIRECT = 300
+_REFUSED = 400
+
+
+class NeverSentError(UnreachableError):
+    """No connection came about, so the server has seen nothing of the request."""
+
+
+class _CutError(UnreachableError):
+    """The connection ended before the deadline and before the reply."""
+
+
+class HttpClient:
+    """Calls to one provider's API. Thread-safe; no call blocks longer than `deadline_s`.
+
+    Raises:
+        UsageError: `base_url` is neither https nor on this computer.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: Secret,
+        clock: Clock,
+        *,
+        paces: Mapping[tuple[str, str], Pace] | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        if not may_be_called(base_url):
+            raise UsageError(f"the address {base_url!r} is neither https nor on this computer")
+        self._base = base_url.rstrip("/")
+        self._host = urlsplit(base_url).netloc
+        self._key = key
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._lines = _Lines(trust_environment=not is_loopback(base_url))
+        self._pacer = Pacer(paces or {}, clock, deadline_s / 2)
+
+    def send(self, call: Call) -> Reply:
+        """Send `call` and return the reply, whatever its status below 500 except 3xx and 429.
+
+        Raises:
+            NeverSentError: no connection came about.
+            UnreachableError: no whole answer within the deadline.
+            NotReadyError: the rate limit or a quota; says for how long.
+            ReplyError: 5xx, a redirect, or a body that is no JSON.
+        """
+        end = self._clock.monotonic() + self._deadline_s
+        attempt = 0
+        while True:
+            self._pacer.wait(call)
+            raw = self._exchange(call, max(0.05, end - self._clock.monotonic()))
+            attempt += 1
+            wait = pause(raw.status, raw.headers, attempt)
+            patient = call.safe and attempt < _ATTEMPTS and self._clock.monotonic() + wait < end
+            if not (patient and is_temporary(raw.status)):
+                return self._judge(raw, wait)
+            self._clock.sleep(wait)
+
+    def download(self, url: str, *, limit: int = MAX_BODY, seconds: float = DEADLINE_S) -> tuple[int, bytes]:
+        """Fetch `url` without any credentials within `seconds`; return status and body.
+
+        Raises:
+            ReplyError: `url` may not be called (no https, or this computer for a provider that is elsewhere).
+            UnreachableError: no whole answer within the deadline.
+        """
+        local = is_loopback(url)
+        if not may_be_called(url) or (local and not is_loopback(self._base)):
+            raise ReplyError(f"{self._host} names an address that is not called: {clean(url)!r}")
+        lines = _Lines(trust_environment=not local)
+        try:
+            request = lines.build("GET", url, {}, None, auth=None)
+            raw = lines.fetch(request, min(seconds, self._deadline_s), limit, fresh=True)
+        except httpx.InvalidURL as error:
+            raise ReplyError(f"{self._host} names an address that is none: {clean(url)!r}") from error
+        finally:
+            lines.close()
+        return raw.status, raw.body
+
+    def close(self) -> None:
+        """Close every connection. May be repeated."""
+        self._lines.close()
+
+    def redact(self, text: str) -> str:
+        """Return `text` without the key."""
+        return text.replace(self._key.reveal(), "***") if self._key else text
+
+    def _exchange(self, call: Call, seconds: float) -> _Raw:
+        url = self._base + call.route.replace("{id}", quote(call.target, safe=""))
+        content = None if call.body is None else json.dumps(call.body, allow_nan=False)
+        auth = _Bearer(self._key) if self._key else None
+        request = self._lines.build(call.method, url, call.query, content, auth=auth)
+        try:
+            # A server may close an idle connection at any moment: then the fate of a request on it is unknown.
+            raw = self._lines.fetch(request, seconds, MAX_BODY, fresh=not call.safe)
+        except ProviderError as error:
+            # The frames below hold what the server sent: it may have echoed the key.
+            raise error.with_traceback(None) from error.__cause__
+        return self._without_key(raw)
+
+    def _without_key(self, raw: _Raw) -> _Raw:
+        if not self._key:
+            return raw
+        headers = {name: self.redact(value) for name, value in raw.headers.items()}
+        return _Raw(raw.status, raw.body.replace(self._key.reveal().encode(), b"***"), headers)
+
+    def _judge(self, raw: _Raw, wait: float) -> Reply:
+        text = raw.body.decode("utf-8", "replace")
+        if raw.status == TOO_MANY:
+            raise self._too_many(raw, text, wait)
+        if raw.status >= SERVER_ERROR:
+            raise ReplyError(f"{self._host} answered with error {raw.status}")
+        if _REDIRECT <= raw.status < _REFUSED:
+            raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed")
+        try:
+            body = parse_json(text)
+        except ValueError as error:
+            if raw.status < _REFUSED:
+                raise ReplyError(f"{self._host} answered {raw.status} with no JSON") from error.with_traceback(None)
+            body = clean(text, 300)
+        return Reply(raw.status, body, raw.headers)
+
+    def _too_many(self, raw: _Raw, text: str, wait: float) -> NotReadyError:
+        reset = number(raw.headers.get("x-ratelimit-reset"), 0, 1 << 33)
+        with contextlib.suppress(ValueError):
+            text = str(mapping(parse_json(text)).get("error") or text)
+        message = f"too many requests to {self._host}: {clean(text)}"
+        if reset is None:
+            return NotReadyError(message, retry_after=wait)
+        left = max(wait, float(reset) - self._clock.now().timestamp())
+        return NotReadyError(f"{message}; the quota is renewed in {left:.0f} s", retry_after=left)
+
+
+class _Raw(NamedTuple):
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class _Bearer(httpx.Auth):
+    """Puts the key into the header at the last moment, so that no variable of any frame holds it."""
+
+    def __init__(self, key: Secret) -> None:
+        self._key = key
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        yield request
+
+
+class _Request(NamedTuple):
+    message: httpx.Request
+    auth: httpx.Auth | None
+
+
+class _Lines:
+    """Kept connections, each lent to one call at a time."""
+
+    def __init__(self, *, trust_environment: bool) -> None:
+        self._trust_environment = trust_environment
+        self._lock = threading.Lock()
+        self._idle: list[_Line] = []
+        self._closed = False
+        self._tls: ssl.SSLContext | None = None
+
+    def build(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str],
+        content: str | None,
+        *,
+        auth: httpx.Auth | None,
+    ) -> _Request:
+        headers = {
+            "User-Agent": f"gpuplug/{sys.modules['gpuplug'].__version__}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+        }
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        params = dict(query) or None
+        message = httpx.Request(method, url, params=params, content=content, headers=headers)
+        return _Request(message, auth)
+
+    def fetch(self, request: _Request, seconds: float, limit: int, *, fresh: bool) -> _Raw:
+        end = time.monotonic() + seconds
+        with self._lock:
+            line = self._idle.pop() if self._idle and not fresh else None
+        if line is not None:
+            # The server may have closed the kept connection: then once more on a new one.
+            with contextlib.suppress(_CutError), self._giving_back(line):
+                return line.fetch(request, seconds, limit)
+        line = self._new_line()
+        with self._giving_back(line):
+            return line.fetch(request, max(0.05, end - time.monotonic()), limit)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for line in idle:
+            line.close()
+
+    def _new_line(self) -> _Line:
+        with self._lock:
+            if self._tls is None:
+                self._tls = httpx.create_ssl_context(trust_env=self._trust_environment)
+        return _Line(self._tls, trust_environment=self._trust_environment)
+
+    @contextlib.contextmanager
+    def _giving_back(self, line: _Line) -> Generator[None, None, None]:
+        try:
+            yield
+        except BaseException:
+            line.close()
+            raise
+        with self._lock:
+            if not self._closed:
+                self._idle.append(line)
+                return
+        line.close()
+
+
+class _Line:
+    """One HTTP client with one connection, so that the socket to cut at the deadline is known.
+
+    Time-outs of single reads cannot bound a reply that drips one byte at a time; cutting the socket does.
+    """
+
+    def __init__(self, tls: ssl.SSLContext, *, trust_environment: bool) -> None:
+        self._client = httpx.Client(
+            verify=tls,
+            trust_env=trust_environment,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=1, keepalive_expiry=_IDLE_S),
+        )
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._expired = False
+
+    def fetch(self, request: _Request, seconds: float, limit: int) -> _Raw:
+        timer = threading.Timer(seconds, self._expire)
+        timer.daemon = True
+        request.message.extensions = {
+            "timeout": httpx.Timeout(seconds, connect=min(CONNECT_S, seconds)).as_dict(),
+            "trace": self._watch,
+        }
+        timer.start()
+        try:
+            raw = self._exchange(request, limit)
+        except httpx.HTTPError as error:
+            raise self._mapped(error, request.message.url.host, seconds) from _bare(error)
+        finally:
+            timer.cancel()
+            timer.join()
+        if self._expired:
+            raise UnreachableError(f"no whole answer from {request.message.url.host} in {seconds:.0f} s")
+        return raw
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _exchange(self, request: _Request, limit: int) -> _Raw:
+        response = self._client.send(request.message, stream=True, auth=request.auth)
+        try:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return _Raw(response.status_code, _body(response, limit), headers)
+        finally:
+            response.close()
+
+    def _mapped(self, error: httpx.HTTPError, host: str, seconds: float) -> UnreachableError:
+        if self._expired or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+            return UnreachableError(f"no whole answer from {host} in {seconds:.0f} s")
+        message = f"no answer from {host}: {clean(str(error)) or 'timed out'}"
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            return NeverSentError(message)
+        return _CutError(message)
+
+    def _watch(self, event: str, info: Mapping[str, Any]) -> None:
+        """Learn the socket as soon as there is one: httpcore tells through its trace extension."""
+        if not event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            return
+        with self._lock:
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._expired:
+                self._cut()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self._expired = True
+            self._cut()
+
+    def _cut(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # gone already
+                self._socket.shutdown(2)
+
+
+def _body(response: httpx.Response, limit: int) -> bytes:
+    """Read at most `limit` bytes, unpacked; a bomb is noticed before it has been unpacked whole."""
+    packed = response.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in {"identity", "gzip", ""}:
+        raise ReplyError(f"{response.url.host} answered in an encoding that was not asked for")
+    unpack = zlib.decompressobj(wbits=31) if packed == "gzip" else None
+    body = bytearray()
+    for chunk in response.iter_raw(65536):
+        try:
+            body += unpack.decompress(chunk, limit + 1 - len(body)) if unpack else chunk
+        except zlib.error as error:
+            raise ReplyError(f"{response.url.host} sent broken gzip") from error
+        if len(body) > limit:
+            raise ReplyError(f"{response.url.host} sent more than {limit >> 20} MiB")
+    return bytes(body)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Drop the frames of the HTTP library: their variables hold the request's headers, and so the key."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error

@@ -1,0 +1,97 @@
+"""Reading what a stranger wrote: JSON without surprises, bounded numbers, text that cannot play tricks."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+_NAN = Decimal("NaN")
+# Control, format (bidi among them), surrogate, private and unassigned characters.
+_TRICKS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+class Ambiguous:
+    """Stands where a JSON object had the same key twice: no object, so nobody reads either value."""
+
+
+def parse_json(text: str) -> object:
+    """Parse JSON with exact numbers; NaN, infinities and numbers out of range become `Decimal("NaN")`.
+
+    One row that makes no sense must not hide the others, so an object with a duplicate key becomes `Ambiguous`.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deeply.
+    """
+    try:
+        parsed: object = json.loads(
+            text,
+            parse_float=_exact,
+            parse_constant=lambda _: _NAN,
+            object_pairs_hook=_unambiguous,
+        )
+    except RecursionError as error:
+        msg = "nested too deeply"
+        raise ValueError(msg) from error.with_traceback(None)
+    return parsed
+
+
+def _exact(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return _NAN
+
+
+def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object] | Ambiguous:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Ambiguous()
+
+
+def number(value: object, low: str | int, high: str | int) -> Decimal | None:
+    """Return `value` as an exact number in [low, high]; None for everything else.
+
+    Providers send numbers as JSON numbers and as strings; true and false are none.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        value = Decimal(value.strip()) if _NUMBER.fullmatch(value.strip()) else None
+    if isinstance(value, float):
+        value = Decimal(str(value))
+    if not isinstance(value, int | Decimal):
+        return None
+    if isinstance(value, Decimal) and not value.is_finite():
+        return None
+    # Compared before it is converted: 1e999999 as an integer would fill the memory.
+    return Decimal(value) if Decimal(low) <= value <= Decimal(high) else None
+
+
+def integer(value: object, low: int, high: int) -> int | None:
+    """Return `value` as a whole number in [low, high], cut towards zero; None for everything else."""
+    exact = number(value, low, high)
+    return None if exact is None else int(exact)
+
+
+def clean(value: object, limit: int = 120) -> str:
+    """Return `value` as one line of at most `limit` visible characters; "" when it is no text or number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return ""
+    text = value if isinstance(value, str) else f"{value:.20}" if isinstance(value, Decimal) else str(value)
+    kept = (
+        " " if letter.isspace() else letter
+        for letter in text[: limit * 8]
+        if letter.isspace() or unicodedata.category(letter) not in _TRICKS
+    )
+    return " ".join("".join(kept).split())[:limit]
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """Return `value` when it is a JSON object, an empty one otherwise."""
+    return value if isinstance(value, dict) else {}

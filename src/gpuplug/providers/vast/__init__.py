@@ -1,0 +1,290 @@
+"""Vast.ai: a marketplace of machines of many hosts, spoken to over its HTTP API."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from gpuplug.errors import (
+    HostKeyError,
+    LinkError,
+    NotReadyError,
+    ReplyError,
+    UnknownOutcomeError,
+    UnreachableError,
+    UsageError,
+)
+from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
+from gpuplug.providers._http import HttpClient, NeverSentError
+from gpuplug.providers._reading import mapping
+from gpuplug.providers._start import SelfDestroy, start_command
+from gpuplug.providers.vast import refusals, rows, search
+from gpuplug.types import LABEL_PREFIX, Traits
+
+if TYPE_CHECKING:
+    from gpuplug.providers import Access
+    from gpuplug.streams import Connection
+    from gpuplug.types import GpuWish, Identity, Instance, Offer, OfferList, Query, Spec
+
+_SEARCH = "/api/v0/bundles/"
+_GPU_NAMES = "/api/v0/gpu_names/unique/"
+_ASK = "/api/v0/asks/{id}/"
+_LIST = "/api/v1/instances/"
+_INSTANCE = "/api/v0/instances/{id}/"
+_LOGS = "/api/v0/instances/request_logs/{id}/"
+# The provider's own limits: one call in so many seconds for each method and route; searches ten a minute.
+_PACES = {
+    ("POST", _SEARCH): Pace(10, 60.0),
+    ("PUT", _ASK): Pace(1, 4.5),
+    ("GET", _LIST): Pace(1, 1.0),
+    ("GET", _INSTANCE): Pace(1, 2.0),
+    ("DELETE", _INSTANCE): Pace(1, 3.0),
+    ("PUT", _LOGS): Pace(1, 1.0),
+}
+_LABEL = re.compile(re.escape(LABEL_PREFIX) + r"[A-Za-z0-9._-]{1,200}")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
+_PAGE = 25
+_MOST_PAGES = 100
+_NAMES_KEPT_S = 3600.0
+_CONNECT_STEP_S = 7.0
+_LOG_S = 9.0
+_LOG_PAUSE_S = 0.3
+_MAX_LOG = 8 << 20
+_LOG_LINES = 5000
+_NOT_YET = frozenset({403, 404})
+
+
+class VastProvider:
+    """The Vast.ai adapter. Thread-safe; call `close` when done.
+
+    Raises:
+        UsageError: the base URL is neither https nor on this computer.
+    """
+
+    name: str = "vast"
+
+    def __init__(self, access: Access) -> None:
+        self._base = access.base_url.rstrip("/") or "https://console.vast.ai"
+        self._simulated = is_loopback(self._base)
+        self._key_source = access.key_source
+        self._clock = access.clock
+        paces = None if self._simulated else _PACES
+        self._http = HttpClient(self._base, access.key, access.clock, paces=paces)
+        self._names: tuple[float, list[str]] | None = None
+        self.traits = Traits(
+            stop=True,
+            logs=True,
+            self_destroy=True,
+            list_lag_s=1.0 if self._simulated else 60.0,
+            verify_gap_s=0.5 if self._simulated else 30.0,
+            ready_s=6.0 if self._simulated else 90.0,
+            console_url=self._base if self._simulated else "https://cloud.vast.ai/instances/",
+            simulated=self._simulated,
+            key_names=("VAST_API_KEY",),
+        )
+
+    def close(self) -> None:
+        """Close every connection. May be repeated."""
+        self._http.close()
+
+    def offers(self, query: Query) -> OfferList:
+        """Search what can be rented now, cheapest true price first: one search for each wished GPU.
+
+        Costs nothing, may be repeated.
+
+        Raises:
+            UnknownNameError: a wished GPU does not exist there.
+            ProviderError: no usable answer.
+        """
+        wishes: list[GpuWish | None] = [*query.gpus] or [None]
+        bodies = [search.body(query, wish, self._gpu_names() if wish is not None else []) for wish in wishes]
+        found: list[Offer] = []
+        dropped = 0
+        for wish, body in zip(wishes, bodies, strict=True):
+            reply = self._ask(Call("POST", _SEARCH, body=body, safe=True))
+            offers, unusable = search.read(_list(reply, "offers"), query, wish, simulated=self._simulated)
+            found += offers
+            dropped += unusable
+        return search.rank(found, dropped)
+
+    def launch(self, offer: Offer, spec: Spec, label: str) -> str:
+        """Rent `offer` and return the instance's id. COSTS MONEY. Sent exactly once.
+
+        Raises:
+            OfferGoneError: a clean refusal, nothing was made.
+            UnknownOutcomeError: it may have been made; look for `label`.
+            ProviderError: any other clean refusal, nothing was made.
+            UsageError: a value that cannot be sent.
+        """
+        call = Call("PUT", _ASK, target=offer.id, body=self._order(offer, spec, label))
+        try:
+            reply = self._http.send(call)
+        except NeverSentError:
+            raise
+        except (UnreachableError, ReplyError) as error:
+            raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
+        # An instance may exist, and bill, even when the reply says success: false.
+        made = rows.instance_id(mapping(reply.body).get("new_contract"))
+        if made:
+            return made
+        if reply.status < refusals.REFUSED or not isinstance(reply.body, dict):
+            raise UnknownOutcomeError(f"it is not known whether {label} was made: {refusals.words(reply)}")
+        raise refusals.refusal(reply, self._key_source)
+
+    def instances(self) -> list[Instance]:
+        """List every instance of the account whose label starts with `LABEL_PREFIX`, all pages. May be repeated.
+
+        Raises:
+            ProviderError: no whole list; part of one would prove nothing.
+        """
+        found: dict[str, Instance] = {}
+        token = ""
+        seen: set[str] = set()
+        while len(seen) < _MOST_PAGES:
+            reply = self._ask(Call("GET", _LIST, query=_page(token), safe=True))
+            for row in _list(reply, "instances"):
+                instance = rows.instance(row)
+                if instance is None:
+                    raise ReplyError("vast lists an instance without an id")
+                if instance.label.startswith(LABEL_PREFIX):
+                    found[instance.id] = instance
+            following = mapping(reply.body).get("next_token")
+            if not following:
+                return list(found.values())
+            if not isinstance(following, str) or following in seen:
+                break
+            seen.add(following)
+            token = following
+        raise ReplyError("vast's list of instances has no end")
+
+    def show(self, instance_id: str) -> Instance | None:
+        """Read one instance; None when the provider says that it does not exist. May be repeated.
+
+        Raises:
+            ProviderError: no usable answer.
+        """
+        if not rows.instance_id(instance_id):
+            return None
+        call = Call("GET", _INSTANCE, target=instance_id, query={"owner": "me"}, safe=True)
+        reply = self._http.send(call)
+        if refusals.unknown_instance(reply):
+            return None
+        if not refusals.succeeded(reply):
+            raise refusals.refusal(reply, self._key_source)
+        body = mapping(reply.body)
+        if "instances" in body and body["instances"] is None:
+            return None
+        instance = rows.instance(body.get("instances"))
+        if instance is None or instance.id != instance_id:
+            raise ReplyError(f"vast's answer about instance {instance_id} is about something else")
+        return instance
+
+    def terminate(self, instance_id: str) -> None:
+        """Ask for its end; silent when it is unknown. Does not prove that it is gone. May be repeated.
+
+        Raises:
+            ProviderError: it was not accepted.
+        """
+        if not rows.instance_id(instance_id):
+            return
+        reply = self._http.send(Call("DELETE", _INSTANCE, target=instance_id, body={}, safe=True))
+        if not refusals.succeeded(reply) and not refusals.unknown_instance(reply):
+            raise refusals.refusal(reply, self._key_source)
+
+    def connect(self, instance: Instance, identity: Identity) -> Connection:
+        """Prove the host, authenticate, and return the connection. Tries direct, then proxy.
+
+        Raises:
+            NotReadyError: nothing listens yet, or the key is not accepted yet.
+            HostKeyError: another host key; not one byte of authentication was sent.
+        """
+        from gpuplug.streams import ssh  # noqa: PLC0415 - paramiko is loaded only when something is rented
+
+        refused: HostKeyError | None = None
+        reasons: list[str] = []
+        for endpoint in instance.endpoints:
+            try:
+                return ssh.connect(endpoint, identity, timeout=_CONNECT_STEP_S)
+            except HostKeyError as error:
+                refused = refused or error
+            except (NotReadyError, LinkError) as error:
+                reasons.append(f"{endpoint.via}: {error.message}")
+        if refused is not None:
+            raise refused
+        raise NotReadyError("; ".join(reasons) or "it has no address yet")
+
+    def logs(self, instance: Instance) -> str:
+        """Read the container's log; "" while there is none. May be repeated.
+
+        Raises:
+            ProviderError: no usable answer.
+        """
+        if not rows.instance_id(instance.id):
+            return ""
+        call = Call("PUT", _LOGS, target=instance.id, body={"tail": str(_LOG_LINES)}, safe=True)
+        reply = self._http.send(call)
+        if refusals.unknown_instance(reply):
+            return ""
+        if not refusals.succeeded(reply):
+            raise refusals.refusal(reply, self._key_source)
+        url = mapping(reply.body).get("result_url")
+        return self._fetch_log(url) if isinstance(url, str) and url else ""
+
+    def _fetch_log(self, url: str) -> str:
+        end = self._clock.monotonic() + _LOG_S
+        while self._clock.monotonic() < end:
+            status, data = self._http.download(url, limit=_MAX_LOG, seconds=_LOG_S)
+            if status == refusals.OK:
+                return data.decode("utf-8", "replace")
+            if status not in _NOT_YET:
+                raise ReplyError(f"the log of the instance is answered with status {status}")
+            self._clock.sleep(_LOG_PAUSE_S)
+        return ""
+
+    def _ask(self, call: Call) -> Reply:
+        reply = self._http.send(call)
+        if not refusals.succeeded(reply):
+            raise refusals.refusal(reply, self._key_source)
+        return reply
+
+    def _gpu_names(self) -> list[str]:
+        now = self._clock.monotonic()
+        if self._names is None or now - self._names[0] > _NAMES_KEPT_S:
+            reply = self._ask(Call("GET", _GPU_NAMES, safe=True))
+            names = [name for name in _list(reply, "gpu_names") if isinstance(name, str)]
+            self._names = (now, names)
+        return self._names[1]
+
+    def _order(self, offer: Offer, spec: Spec, label: str) -> dict[str, object]:
+        if not rows.instance_id(offer.id):
+            raise UsageError(f"{offer.id!r} is no offer of vast")
+        if not _LABEL.fullmatch(label):
+            raise UsageError(f"{label!r} cannot be a label")
+        if not _IMAGE.fullmatch(spec.image):
+            raise UsageError(f"{spec.image!r} is no name of an image")
+        destroy = SelfDestroy(f"{self._base}/api/v0/instances/$CONTAINER_ID/", "CONTAINER_API_KEY")
+        return {
+            "client_id": "me",
+            "image": spec.image,
+            "env": {},
+            "price": None,
+            "disk": float(search.disk_gb(spec.disk_gb)),
+            "label": label,
+            "onstart": start_command(spec.start, destroy),
+            "runtype": "ssh_direc ssh_proxy",
+            # Without it a taken offer leaves a stopped instance that bills its disk.
+            "cancel_unavail": True,
+        }
+
+
+def _page(token: str) -> dict[str, str]:
+    query = {"limit": str(_PAGE), "order_by": json.dumps([{"col": "id", "dir": "asc"}])}
+    return {**query, "after_token": token} if token else query
+
+
+def _list(reply: Reply, name: str) -> list[object]:
+    found = mapping(reply.body).get(name)
+    if not isinstance(found, list):
+        raise ReplyError(f"vast's answer holds no list of {name}")
+    return found

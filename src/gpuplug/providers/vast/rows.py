@@ -1,0 +1,166 @@
+"""Rows of the Vast.ai API as the project's own types. Whoever wrote a row may lie: hosts choose much of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from decimal import Decimal
+
+from gpuplug.providers._reading import clean, integer, mapping, number
+from gpuplug.types import ZERO, Endpoint, Instance, InstanceState, Money, Offer
+
+_DEAREST = 1_000_000
+_LEAST_SENSIBLE = Decimal("0.01")
+_MOST_SENSIBLE = Decimal(200)
+_HOURS_A_MONTH = 720
+_MOST_GPUS = 1024
+_LARGEST_ID = 1 << 53
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}")
+_BOOTING = frozenset({"", "loading", "scheduling", "restarting", "rebooting", "created"})
+_STOPPED = frozenset({"exited", "stopped"})
+_BROKEN = ("oci runtime", "error response from daemon")
+
+
+def offer(row: object, disk_gb: int, *, simulated: bool) -> Offer | None:
+    """Read one offer; None when it cannot be rented or makes no sense."""
+    fields = mapping(row)
+    offer_id = integer(fields.get("id"), 1, _LARGEST_ID)
+    gpu = clean(fields.get("gpu_name"), 60)
+    count = integer(fields.get("num_gpus"), 1, _MOST_GPUS)
+    if offer_id is None or not gpu or count is None:
+        return None
+    if fields.get("rentable") is False or fields.get("rented") is True:
+        return None
+    price = number(fields.get("dph_total"), 0, _DEAREST)
+    machine = integer(fields.get("machine_id"), 1, _LARGEST_ID)
+    return Offer(
+        provider="vast",
+        id=str(offer_id),
+        machine=str(machine or ""),
+        gpu=gpu,
+        gpu_count=count,
+        price=ZERO if price is None else Money.dollars(price),
+        vram_mb=integer(fields.get("gpu_ram"), 0, 1 << 24) or 0,
+        reliability=_float(fields.get("reliability2", fields.get("reliability")), 1),
+        down_mbps=_float(fields.get("inet_down"), 10_000_000),
+        up_mbps=_float(fields.get("inet_up"), 10_000_000),
+        down_price_per_gb=_money(fields.get("inet_down_cost")),
+        up_price_per_gb=_money(fields.get("inet_up_cost")),
+        stopped_price=_storage_price(fields, disk_gb),
+        cuda=clean(fields.get("cuda_max_good"), 8),
+        region=clean(fields.get("geolocation"), 40),
+        direct_ports=integer(fields.get("direct_port_count"), 0, 65535) or 0,
+        simulated=simulated,
+        suspicious=_suspicion(price),
+    )
+
+
+def _suspicion(price: Decimal | None) -> str:
+    if price is None:
+        return "its price is no number"
+    if not _LEAST_SENSIBLE <= price <= _MOST_SENSIBLE:
+        return f"its price is outside ${_LEAST_SENSIBLE} to ${_MOST_SENSIBLE} an hour"
+    return ""
+
+
+def _storage_price(fields: object, disk_gb: int | Decimal) -> Money:
+    """Return what the disk alone costs an hour: what a stopped instance bills."""
+    row = mapping(fields)
+    told = number(mapping(row.get("instance")).get("totalHour"), 0, _DEAREST)
+    if told is not None:
+        return Money.dollars(told)
+    monthly = number(row.get("storage_cost"), 0, _DEAREST)
+    if monthly is not None:
+        return Money.dollars(monthly * disk_gb / _HOURS_A_MONTH)
+    return _money(row.get("storage_total_cost"))
+
+
+def _money(value: object) -> Money:
+    amount = number(value, 0, _DEAREST)
+    return ZERO if amount is None else Money.dollars(amount)
+
+
+def _float(value: object, high: int) -> float:
+    return float(number(value, 0, high) or 0)
+
+
+def instance_id(value: object) -> str:
+    """Return an instance's id as digits; "" when `value` is none."""
+    known = integer(value, 1, _LARGEST_ID)
+    return "" if known is None else str(known)
+
+
+def label(row: object) -> str:
+    """Return the row's label, "" when it has none."""
+    return clean(mapping(row).get("label"), 256)
+
+
+def instance(row: object) -> Instance | None:
+    """Read one instance; None when it has no id. A row with other damage stays: whatever exists may bill."""
+    fields = mapping(row)
+    known = instance_id(fields.get("id"))
+    if not known:
+        return None
+    state = _state(fields)
+    started = number(fields.get("start_date"), 1, 4_000_000_000)
+    return Instance(
+        provider="vast",
+        id=known,
+        label=label(fields),
+        state=state,
+        price=_price_now(fields, state),
+        gpu=clean(fields.get("gpu_name"), 60),
+        gpu_count=integer(fields.get("num_gpus"), 0, _MOST_GPUS) or 0,
+        machine=instance_id(fields.get("machine_id")),
+        status=clean(fields.get("status_msg"), 300),
+        endpoints=_endpoints(fields),
+        started=dt.datetime.fromtimestamp(float(started), dt.timezone.utc) if started else None,
+    )
+
+
+def _state(fields: object) -> InstanceState:
+    row = mapping(fields)
+    actual = clean(row.get("actual_status")).lower()
+    stopped = row.get("intended_status") == "stopped"
+    status = clean(row.get("status_msg"), 1000).lower()
+    if actual == "running":
+        return InstanceState.RUNNING
+    if actual in _STOPPED:
+        # Asked to run, an ended container is started again by the provider.
+        return InstanceState.STOPPED if stopped or actual == "stopped" else InstanceState.BOOTING
+    if actual not in _BOOTING:
+        return InstanceState.UNKNOWN
+    if any(words in status for words in _BROKEN) or (actual == "created" and stopped):
+        return InstanceState.FAILED
+    if actual == "" and stopped:
+        return InstanceState.STOPPED
+    return InstanceState.BOOTING
+
+
+def _price_now(fields: object, state: InstanceState) -> Money:
+    row = mapping(fields)
+    if state is InstanceState.STOPPED:
+        disk = number(row.get("disk_space"), 0, 1_000_000) or Decimal(0)
+        return _storage_price(row, disk)
+    price = number(row.get("dph_total"), 0, _DEAREST)
+    return _money(row.get("dph_base")) if price is None else Money.dollars(price)
+
+
+def _endpoints(fields: object) -> tuple[Endpoint, ...]:
+    """Direct first. The API pads addresses with spaces and newlines."""
+    row = mapping(fields)
+    bound = mapping(row.get("ports")).get("22/tcp")
+    first = bound[0] if isinstance(bound, list) and bound else None
+    found = (
+        _endpoint(row.get("public_ipaddr"), mapping(first).get("HostPort"), "direct"),
+        _endpoint(row.get("ssh_host"), row.get("ssh_port"), "proxy"),
+    )
+    return tuple(endpoint for endpoint in found if endpoint is not None)
+
+
+def _endpoint(host: object, port: object, via: str) -> Endpoint | None:
+    name = clean(host, 255)
+    reached = integer(port, 1, 65535)
+    if reached is None or not _HOST.fullmatch(name):
+        return None
+    return Endpoint(name, reached, via=via)

@@ -1,0 +1,171 @@
+"""The control and meter endpoints: how a test looks behind the counter and makes things go wrong.
+
+`GET meter_url`: `{"billing_now": 1, "spend": "0.0123", "spend_micros": 12300, "instances": [...]}`, each instance with id, label, gpu,
+num_gpus, machine_id, state, intended, started (Unix time), billing, rate_micros (per hour), spend, spend_micros. Destroyed instances
+stay in it.
+
+`GET control_url`: `{"faults": [waiting], "fired": [struck], "requests": [log], "now": seconds}`; each request has t, method, path,
+point, agent, key (`account`, `instance N`, `bad`, `none`) and status (0: no reply).
+
+`DELETE control_url` forgets the faults that wait.
+
+`POST control_url` with `{"fault": name, "point": ..., "nth": 1, "times": 1, "instance": id, ...}` queues a fault (`faults.WIRE` and
+`faults.MARKET` list names and parameters): it strikes at the nth passing of its point from now on, `times` times, null for ever. Points
+are search, gpu_names, create, list, list_v0, filters, show, start, stop, label, update, destroy, reboot, recycle, bid, logs, result,
+command, snapshot, instance_keys, account_keys, user, charges, invoices, volumes, copy, and `*`.
+
+`POST control_url` with `{"action": name, ...}` acts at once:
+    outbid                              `instance`
+    die                                 `instance`: the container ends, and the service starts it again
+    offline                             `instance`, `seconds` (for ever): the host is lost
+    ssh_cut                             `instance`, `after_bytes` (now)
+    ssh_black_hole, ssh_refuse          `instance`, `seconds`
+    set_price                           `price` dollars per hour, `gpu` or `machine_id`
+    credit                              `amount` in dollars that are left
+    revoke_key, restore_key             the account's key
+    strict                              `on`: least seconds between two calls of a route, as the service has them
+    advance                             `seconds` of sandbox time
+    reset                               end all machines; forget faults, log, spend, SSH keys, prices, jumps of time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from gpuplug.sandbox.catalogue import BY_NAME, MICROS
+from gpuplug.sandbox.lifecycle import FOR_EVER_S
+from gpuplug.sandbox.replies import ApiError
+from gpuplug.sandbox.vast.door import body_of
+
+if TYPE_CHECKING:
+    from gpuplug.sandbox.instances import Instance
+    from gpuplug.sandbox.market import Market
+    from gpuplug.sandbox.vast.door import Door
+
+CONTROL_PATH = "/sandbox/control"
+METER_PATH = "/sandbox/meter"
+Body = Mapping[str, Any]
+Action = Callable[[Body], Awaitable["dict[str, Any] | None"]]
+
+
+class ControlError(ValueError):
+    """A control request that makes no sense."""
+
+
+class Control:
+    """Handlers of the two endpoints that are no part of any provider's API."""
+
+    def __init__(self, market: Market, door: Door) -> None:
+        self._market = market
+        self._door = door
+        self._actions: dict[str, Action] = {
+            "outbid": self._outbid,
+            "offline": self._offline,
+            "die": self._die,
+            "ssh_cut": self._ssh_cut,
+            "ssh_black_hole": self._ssh_black_hole,
+            "ssh_refuse": self._ssh_refuse,
+            "set_price": self._set_price,
+            "credit": self._credit,
+            "revoke_key": self._revoke_key,
+            "restore_key": self._restore_key,
+            "strict": self._strict,
+            "advance": self._advance,
+            "reset": self._reset,
+        }
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve the control and meter endpoints on `app`."""
+        app.router.add_get(METER_PATH, self._meter)
+        app.router.add_get(CONTROL_PATH, self._look)
+        app.router.add_post(CONTROL_PATH, self._do)
+        app.router.add_delete(CONTROL_PATH, self._forget)
+
+    async def _meter(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._market.verdict())
+
+    async def _look(self, _request: web.Request) -> web.Response:
+        faults = self._market.faults
+        return web.json_response(
+            {
+                "faults": [fault.facts() for fault in faults.waiting],
+                "fired": faults.fired,
+                "requests": list(self._door.requests),
+                "now": self._market.clock.now(),
+            }
+        )
+
+    async def _forget(self, _request: web.Request) -> web.Response:
+        self._market.faults.waiting.clear()
+        return web.json_response({"ok": True})
+
+    async def _do(self, request: web.Request) -> web.Response:
+        try:
+            answer = await self._handle(await body_of(request))
+        except ApiError as error:
+            return web.json_response(error.body, status=error.status)
+        except (ValueError, KeyError, TypeError) as error:
+            return web.json_response({"ok": False, "error": repr(error)}, status=400)
+        return web.json_response({"ok": True, **(answer or {})})
+
+    async def _handle(self, body: Body) -> dict[str, Any] | None:
+        if "fault" in body:
+            if body["fault"] == "wrong_gpu" and body.get("gpu", "Tesla T4") not in BY_NAME:
+                msg = f"no GPU {body['gpu']!r}; there are {', '.join(BY_NAME)}"
+                raise ControlError(msg)
+            return self._market.faults.add(body).facts()
+        name = str(body.get("action"))
+        if name not in self._actions:
+            msg = f"no action {name!r}; there are {', '.join(self._actions)}"
+            raise ControlError(msg)
+        return await self._actions[name](body)
+
+    def _instance(self, body: Body) -> Instance:
+        return self._market.need(int(body["instance"]))
+
+    async def _outbid(self, body: Body) -> None:
+        self._market.lifecycle.outbid(self._instance(body))
+
+    async def _offline(self, body: Body) -> None:
+        self._market.lifecycle.lose(self._instance(body), float(body.get("seconds", FOR_EVER_S)))
+
+    async def _die(self, body: Body) -> None:
+        self._market.lifecycle.reboot(self._instance(body))
+
+    async def _ssh_cut(self, body: Body) -> None:
+        self._instance(body).machine.link.cut(body.get("after_bytes"))
+
+    async def _ssh_black_hole(self, body: Body) -> None:
+        self._instance(body).machine.link.black_hole(float(body["seconds"]))
+
+    async def _ssh_refuse(self, body: Body) -> None:
+        self._instance(body).machine.link.refuse(float(body["seconds"]))
+
+    async def _set_price(self, body: Body) -> dict[str, Any]:
+        machine_id = body.get("machine_id")
+        changed = self._market.set_price(float(body["price"]), str(body.get("gpu")), machine_id)
+        return {"changed": changed}
+
+    async def _credit(self, body: Body) -> None:
+        left = round(float(body["amount"]) * MICROS)
+        self._market.account.credit = left + self._market.spent()
+
+    async def _revoke_key(self, _body: Body) -> None:
+        self._market.account.revoked = True
+
+    async def _restore_key(self, _body: Body) -> None:
+        self._market.account.revoked = False
+
+    async def _strict(self, body: Body) -> None:
+        self._market.strict = bool(body.get("on", True))
+
+    async def _advance(self, body: Body) -> dict[str, Any]:
+        self._market.clock.advance(float(body["seconds"]))
+        return {"now": self._market.clock.now()}
+
+    async def _reset(self, _body: Body) -> None:
+        await self._market.reset()
+        self._door.requests.clear()

@@ -1,0 +1,70 @@
+"""All speed claims in one run: ratios against a peer measured beside it, written to result.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "src")]
+
+from bench import cells, files, place, start  # noqa: E402 - found through the path above
+
+Measure = Callable[[], dict[str, float]]
+GOALS: dict[str, tuple[str, float]] = {
+    "empty_cell_over_local_ipykernel": ("at most", 0.35),
+    "prints_100k_times_faster_than_ipykernel": ("at least", 5.0),
+    "flushed_prints_lost_or_doubled": ("at most", 0.0),
+    "first_line_seen_after_ms": ("at most", 50.0),
+    "load_ext_ms": ("at most", 10.0),
+    "load_ext_heavy_imports": ("at most", 0.0),
+    "small_files_times_faster_than_rsync": ("at least", 2.0),
+    "agent_ready_s": ("at most", 0.5),
+}
+
+
+def met(name: str, value: float) -> bool:
+    """Tell whether a figure meets its goal."""
+    direction, goal = GOALS[name]
+    return value <= goal if direction == "at most" else value >= goal
+
+
+def main() -> int:
+    """Measure, print, write; 0 only when every goal is met."""
+    figures: dict[str, float] = {}
+    load = os.getloadavg()[0]
+    for measure in (start.measure, cells.measure, files.measure):
+        figures |= measure()
+    rows = {
+        name: {
+            "value": round(figures[name], 4),
+            "goal": " ".join(map(str, GOALS[name])),
+            "met": met(name, figures[name]),
+        }
+        for name in GOALS
+    }
+    others = {name: round(value, 4) for name, value in figures.items() if name not in GOALS}
+    machine = {
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "load_before": round(load, 2),
+        "load_after": round(os.getloadavg()[0], 2),
+        "sshd": place.sshd(),
+        "disk": "memory" if place.disk() == "/dev/shm" else "ordinary",
+        "when": time.strftime("%Y-%m-%d"),
+    }
+    (HERE / "result.json").write_text(
+        json.dumps({"goals": rows, "measured": others, "machine": machine}, indent=1) + "\n", encoding="utf-8"
+    )
+    for name, row in rows.items():
+        sys.stdout.write(f"{'met ' if row['met'] else 'MISS'}  {name:<42} {row['value']:>10}  ({row['goal']})\n")
+    return 0 if all(row["met"] for row in rows.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

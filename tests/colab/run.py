@@ -1,0 +1,98 @@
+"""The notebooks in an environment with a hosted notebook's package versions, and in the newest one.
+
+Installing gpuplug into the first must change none of its packages: a hosted notebook that is downgraded in
+mid-session is broken. `pip-freeze.txt` is what the hosted runtime published in 2026-08.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+FREEZE = Path(__file__).parent / "pip-freeze.txt"
+HOSTED = ROOT / ".venv-colab"
+NEWEST = ROOT / ".venv"
+PRESENT = (
+    "ipython ipykernel ipywidgets traitlets jupyter_client nbclient nbformat numpy matplotlib httpx cryptography "
+    "nh3 pillow pandas tornado pyzmq platformdirs typing_extensions"
+)
+SHOWN = ("ipython", "ipykernel", "ipywidgets", "traitlets", "numpy", "cryptography")
+LIMIT_S = 300
+
+
+def python_of_the_hosted_runtime() -> str:
+    """Return a Python 3.13 (`PYTHON313`, on PATH, beside this one) where there is one, else this one, and say so."""
+    beside = sorted(Path(sys.base_prefix).parent.glob("3.13*/bin/python3.13"), reverse=True)
+    places = (os.environ.get("PYTHON313", ""), "python3.13", *map(str, beside))
+    for candidate in filter(None, map(shutil.which, places)):
+        # A version manager's stand-in is on PATH even where it leads nowhere, so the version is asked for.
+        asked = subprocess.run([candidate, "--version"], check=False, text=True, capture_output=True)
+        if asked.returncode == 0 and asked.stdout.startswith("Python 3.13."):
+            return candidate
+    sys.stderr.write(f"no Python 3.13 here (set PYTHON313): using {sys.version.split()[0]}\n")
+    return sys.executable
+
+
+def pip(environment: Path, *arguments: str) -> str:
+    """Run pip of `environment` and return what it printed."""
+    command = [str(environment / "bin/python"), "-m", "pip", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, check=False, text=True, capture_output=True, cwd=ROOT)
+    if done.returncode:
+        sys.exit(f"pip {' '.join(arguments[:2])} failed in {environment.name}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def packages(environment: Path) -> dict[str, str]:
+    """Return the installed packages with their versions."""
+    lines = pip(environment, "list", "--format=freeze").splitlines()
+    return dict(line.split("==", 1) for line in lines if "==" in line)
+
+
+def build_hosted() -> list[str]:
+    """Build the hosted environment, install gpuplug, and return what that changed."""
+    shutil.rmtree(HOSTED, ignore_errors=True)
+    subprocess.run([python_of_the_hosted_runtime(), "-m", "venv", str(HOSTED)], check=True)
+    pip(HOSTED, "install", "-q", "-c", str(FREEZE), *PRESENT.split())
+    before = packages(HOSTED)
+    pip(HOSTED, "install", "-q", str(ROOT))
+    pip(HOSTED, "check")
+    after = packages(HOSTED)
+    added = sorted(set(after) - set(before))
+    sys.stdout.write(f"installing gpuplug added {', '.join(added)}\n")
+    return [f"{name}: {version} -> {after.get(name)}" for name, version in before.items() if after.get(name) != version]
+
+
+def run_notebooks(environment: Path) -> int:
+    """Run every notebook with the Python of `environment`, each against a fresh market; return the failures."""
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "notebooks", folder, dirs_exist_ok=True)
+        for notebook in sorted(Path(folder).glob("*.ipynb")):
+            sys.stdout.write(f"== {notebook.name} in {environment.name}\n")
+            sys.stdout.flush()
+            show = [str(environment / "bin/python"), "show.py", notebook.name]
+            market = [str(NEWEST / "bin/gpuplug"), "sandbox", "run", "--seed", "7", "--"]
+            done = subprocess.run([*market, *show], check=False, cwd=folder, timeout=LIMIT_S)
+            failures += done.returncode != 0
+    return failures
+
+
+def main() -> int:
+    """Build, compare, run; 0 only when nothing changed and every notebook ran."""
+    subprocess.run(["make", ".venv/test"], check=True, cwd=ROOT)
+    changed = build_hosted()
+    sys.stderr.writelines(f"CHANGED by installing gpuplug: {line}\n" for line in changed)
+    failures = run_notebooks(HOSTED) + run_notebooks(NEWEST)
+    versions = packages(HOSTED)
+    pins = ", ".join(f"{name} {versions[name]}" for name in SHOWN)
+    sys.stdout.write(f"hosted versions: {pins}; {len(changed)} changed; {failures} notebooks failed\n")
+    return 1 if changed or failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""A real kernel with a real client, as a notebook page drives it: every message of a cell in order, questions answered."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zmq
+from jupyter_client.manager import KernelManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+CELL_S = 60.0
+_POLL_MS = 1000
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def plain(text: str) -> str:
+    """Return the text without its colours."""
+    return _COLOUR.sub("", text)
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Return this process's environment without any key, with all folders of the user below `home`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VAST", "GPUPLUG", "JPY_"))}
+    own = {"HOME": str(home), "GPUPLUG_HOME": str(home / "gp"), "IPYTHONDIR": str(home / "ipython")}
+    return {**kept, **own, "PYTHONPATH": str(ROOT / "src"), **more}
+
+
+def command(home: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run `gpuplug ARGUMENTS` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "gpuplug.frontends.cli", *arguments],
+        env=environment(home, **more),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=CELL_S,
+        check=False,
+    )
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of the kernel about a cell, and when it came (seconds after the cell was sent)."""
+
+    kind: str
+    content: dict[str, Any]
+    at: float
+
+    @property
+    def text(self) -> str:
+        """What it shows as plain text."""
+        data = self.content.get("data", {})
+        return str(self.content.get("text") or data.get("text/plain") or "")
+
+
+@dataclass
+class Shown:
+    """What one cell showed."""
+
+    messages: list[Message] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, *kinds: str) -> list[Message]:
+        """Return the messages of some kinds."""
+        return [message for message in self.messages if message.kind in kinds]
+
+    def stream(self, name: str) -> str:
+        """Return all text of stdout or stderr."""
+        return "".join(message.text for message in self.of("stream") if message.content["name"] == name)
+
+    @property
+    def out(self) -> str:
+        """All text of stdout."""
+        return self.stream("stdout")
+
+    @property
+    def result(self) -> str:
+        """The plain text of `Out[n]`."""
+        (message,) = self.of("execute_result")
+        return message.text
+
+    @property
+    def error(self) -> str:
+        """The traceback as it is shown, without colours; empty when there is none."""
+        return plain("\n".join(line for message in self.of("error") for line in message.content["traceback"]))
+
+    @property
+    def page(self) -> list[str]:
+        """The texts of the displays as they stand at the end: updated in place, emptied by a clear."""
+        found: dict[str, str] = {}
+        for message in self.of("display_data", "update_display_data", "clear_output"):
+            if message.kind == "clear_output":
+                found.clear()
+                continue
+            found[message.content["transient"].get("display_id", f"at {message.at}")] = message.text
+        return list(found.values())
+
+    def at(self, text: str) -> float:
+        """Return when `text` was first seen in a stream."""
+        return next(message.at for message in self.of("stream") if text in message.text)
+
+
+class Kernel:
+    """One kernel process and its client."""
+
+    def __init__(self, home: Path, folder: Path, **more: str) -> None:
+        folder.mkdir(exist_ok=True)
+        self._manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(home / f"ipc-{folder.name}"))
+        self._manager.start_kernel(cwd=str(folder), env=environment(home, **more))
+        self._client = self._manager.client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=CELL_S)
+        self._channels = {
+            "stdin": self._client.stdin_channel,
+            "iopub": self._client.iopub_channel,
+            "shell": self._client.shell_channel,
+        }
+        self._poller = zmq.Poller()
+        for channel in self._channels.values():
+            self._poller.register(channel.socket, zmq.POLLIN)
+
+    def run(
+        self, code: str, *, answers: Sequence[str] | None = None, watch: Callable[[Message], None] | None = None
+    ) -> Shown:
+        """Run one cell to its end.
+
+        Args:
+            code: the cell.
+            answers: what is typed at each question; None when the front end allows no questions.
+            watch: is told each message as it comes.
+        """
+        shown = Shown()
+        waiting = list(answers or ())
+        began = time.monotonic()
+        sent = self._client.execute(code, allow_stdin=answers is not None, store_history=True)
+        idle = False
+        while not (idle and shown.reply):
+            assert time.monotonic() - began < CELL_S, f"{code!r} did not end; it showed {shown.messages}"
+            for channel, raw in self._arrived():
+                if raw["parent_header"].get("msg_id") != sent:
+                    continue
+                if channel == "shell":
+                    shown.reply = raw["content"]
+                    continue
+                message = Message(raw["msg_type"], raw["content"], time.monotonic() - began)
+                shown.messages.append(message)
+                idle = idle or message.content.get("execution_state") == "idle"
+                if watch:
+                    watch(message)
+                if message.kind == "input_request" and waiting:
+                    self._client.input(waiting.pop(0))
+        return shown
+
+    def _arrived(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        ready = dict(self._poller.poll(_POLL_MS))
+        for name, channel in self._channels.items():
+            if channel.socket in ready:
+                yield name, channel.get_msg(timeout=1)
+
+    def interrupt(self) -> None:
+        """Do what the interrupt button does."""
+        self._manager.interrupt_kernel()
+
+    def close(self) -> None:
+        """Destroy what the notebook rented and end the kernel."""
+        self.run("get_ipython().run_line_magic('load_ext', 'gpuplug')\nget_ipython().run_line_magic('gpu', 'down')")
+        self._client.stop_channels()
+        self._client.context.destroy()
+        self._manager.shutdown_kernel(now=True)
+
+
+@contextlib.contextmanager
+def kernel(home: Path, name: str = "notebook", **more: str) -> Iterator[Kernel]:
+    """Start a kernel in `home/name` with the extension loaded; what it rented is destroyed at the end."""
+    made = Kernel(home, home / name, **more)
+    try:
+        made.run("%load_ext gpuplug")
+        yield made
+    finally:
+        made.close()
+
+
+def once(kernel: Kernel, *texts: str) -> Callable[[Message], None]:
+    """Return a watcher that interrupts when each of `texts` is first seen, one after the other."""
+    waiting = list(texts)
+
+    def watch(message: Message) -> None:
+        if waiting and waiting[0] in message.text:
+            waiting.pop(0)
+            kernel.interrupt()
+
+    return watch

@@ -1,0 +1,146 @@
+"""The option table: what is typed, what is refused, and what is said."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuplug import config
+from gpuplug.errors import AuthError, UnknownNameError, UnknownOptionError, UsageError
+from gpuplug.types import GpuWish, Money
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERBS = (config.CELL, *config.VERBS)
+
+
+def test_every_option_of_the_table_is_a_field_of_the_parsed_line_and_the_other_way_round() -> None:
+    fields = {field.name for field in dataclasses.fields(config.Options)} - {"words"}
+    assert fields == {option.dest for option in config.OPTIONS}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_empty_line_gives_the_defaults_of_the_table(verb: str) -> None:
+    parsed = config.parse("", verb, {})
+    assert parsed.max_price == Money.dollars("0.50") or "max_price" not in {o.dest for o in config.table(verb)}
+    assert not parsed.help
+
+
+def test_a_full_line_is_parsed_into_typed_values() -> None:
+    line = "-p vast -g RTX_4090:2,A100 --max-price 0.7 --budget $3 --for 10m,1h --disk 40GB -i a,b -o c -o d -f 'x y.csv' --out res -n"
+    parsed = config.parse(line, config.CELL, {})
+    assert parsed.gpu == (GpuWish("RTX_4090", 2), GpuWish("A100"))
+    assert (parsed.max_price, parsed.budget) == (Money(700_000), Money(3_000_000))
+    assert parsed.terms == config.Terms(600, 3600)
+    assert (parsed.inputs, parsed.outputs) == (("a", "b"), ("c", "d"))
+    assert (parsed.files, parsed.out, parsed.disk) == (("x y.csv",), ("res",), 40)
+    assert parsed.dry_run
+    assert not parsed.yes
+
+
+@pytest.mark.parametrize(
+    ("typed", "guess"), [("--gpux", "--gpu"), ("--maxprice 1", "--max-price"), ("--budge=1", "--budget")]
+)
+def test_an_unknown_option_names_the_nearest_one(typed: str, guess: str) -> None:
+    with pytest.raises(UnknownOptionError) as caught:
+        config.parse(typed, config.CELL, {})
+    assert caught.value.hint == f"did you mean {guess}?"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--max-price abc", "abc"),
+        ("--max-price -1", "-1"),
+        ("--max-price nan", "nan"),
+        ("--budget 0", "'0'"),
+        ("--budget inf", "inf"),
+        ("--for 1y", "1y"),
+        ("--for 1h,5m", "before the end of the lease"),
+        ("--disk 3", "'3'"),
+        ("-g RTX_4090:99", "1 to 16"),
+        ("-o 1x", "1x"),
+        ("-g 'open", "quot"),
+        ("train.py", "train.py"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_in_the_error(typed: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.parse(typed, config.CELL, {})
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_the_environment_sets_defaults_and_the_line_wins_over_it() -> None:
+    environ = {"GPUPLUG_GPU": "A100", "GPUPLUG_MAX_PRICE": "1.25"}
+    assert config.parse("", config.CELL, environ).gpu == (GpuWish("A100"),)
+    assert config.parse("-g T4", config.CELL, environ).gpu == (GpuWish("T4"),)
+    assert config.parse("", config.CELL, environ).max_price == Money(1_250_000)
+
+
+def test_an_unknown_verb_names_the_nearest_one() -> None:
+    with pytest.raises(UsageError, match="did you mean %gpu prices"):
+        config.verb_of("price RTX_4090")
+    assert config.verb_of("") == ("status", "")
+    assert config.verb_of("prices T4") == ("prices", "T4")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_help_names_every_option_of_the_verb(verb: str) -> None:
+    text = config.help_text(verb)
+    assert all(flag in text for option in config.table(verb) for flag in option.flags)
+
+
+@given(st.text(max_size=80))
+def test_any_line_parses_or_raises_a_usage_error(line: str) -> None:
+    with contextlib.suppress(UsageError):
+        config.parse(line, config.CELL, {})
+
+
+def test_a_key_is_found_in_the_environment_first_and_then_in_the_vendors_file(tmp_path: Path) -> None:
+    (tmp_path / ".vast_api_key").write_text("from-file\n")
+    environ = {"HOME": str(tmp_path)}
+    key = config.find_key("vast", environ)
+    assert key is not None
+    assert (key.secret.reveal(), key.source) == ("from-file", "~/.vast_api_key")
+    key = config.find_key("vast", {**environ, "VAST_API_KEY": "from-env"})
+    assert key is not None
+    assert key.secret.reveal() == "from-env"
+    assert "from-env" not in repr(key)
+
+
+def test_without_any_key_the_platform_is_local(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path)}
+    assert config.choose_platforms((), environ) == ("local",)
+    assert config.choose_platforms(("any",), {**environ, "VAST_API_KEY": "k"}) == ("vast",)
+
+
+def test_an_unknown_platform_and_a_missing_key_say_what_to_do(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path)}
+    with pytest.raises(UnknownNameError, match="did you mean vast"):
+        config.choose_platforms(("vats",), environ)
+    with pytest.raises(AuthError, match="VAST_API_KEY"):
+        config.choose_platforms(("vast",), environ)
+
+
+def test_the_home_folder_is_private(tmp_path: Path) -> None:
+    made = config.home({"GPUPLUG_HOME": str(tmp_path / "h")})
+    assert made.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("text", "amount"), [("5/day", "5"), ("$2.50", "2.5"), ("", None)])
+def test_the_standing_budget_is_read_from_the_environment(text: str, amount: str | None) -> None:
+    expected = None if amount is None else Money.dollars(amount)
+    assert config.standing_budget({"GPUPLUG_BUDGET": text}) == expected
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "5/week", "lots"])
+def test_a_senseless_standing_budget_is_refused_loudly(text: str) -> None:
+    with pytest.raises(UsageError, match="GPUPLUG_BUDGET"):
+        config.standing_budget({"GPUPLUG_BUDGET": text})

@@ -1,0 +1,123 @@
+"""The `gpuplug` command: exit status, what goes to stdout, what to stderr, and how it speaks of itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from frontends_kit import CELL_S, command, environment
+
+from gpuplug import __version__
+from gpuplug.frontends.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make this process a computer without keys, so that `main` can be called without a new process each time."""
+    for name in [name for name in os.environ if name.startswith(("VAST", "GPUPLUG"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GPUPLUG_HOME", str(tmp_path / "gp"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", ["status", "prices", "ls", "down", "spend"])
+@pytest.mark.usefixtures("home")
+def test_every_command_succeeds_with_data_on_stdout_and_nothing_on_stderr(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip()
+    assert said.err == ""
+
+
+def test_help_is_data_and_names_every_command(home: Path) -> None:
+    shown = command(home, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for verb in ("status", "prices", "ls", "down", "spend", "sandbox"):
+        assert f"  gpuplug {verb}" in shown.stdout
+    assert "%" not in shown.stdout
+    one = command(home, "down", "--help")
+    assert one.returncode == 0
+    assert one.stdout.startswith("gpuplug down [options]\n")
+    assert "--all" in one.stdout
+
+
+def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == __version__ + "\n"
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ([], 2, "gpuplug COMMAND --help tells the options of one."),
+        (["lss"], 2, "error: gpuplug has no verb 'lss'\n\nhint: did you mean gpuplug ls?\n"),
+        (["--foo"], 2, "error: no command '--foo'\n\nhint: gpuplug --help\n"),
+        (["up"], 2, "error: up needs a notebook\n\nhint: gpuplug --help\n"),
+        (["ls", "--jsn"], 2, "error: gpuplug ls has no option '--jsn'\n\nhint: see gpuplug ls --help\n"),
+        (["prices", "--disk", "x"], 2, "error: --disk: 'x' is no disk size"),
+        (["down", "123"], 2, "error: no instance '123'; open ones: none\n\nhint: gpuplug ls\n"),
+        (["prices", "-p", "vast"], 1, "error: no key for vast: looked at VAST_API_KEY"),
+    ],
+)
+def test_a_failure_has_a_status_and_speaks_of_the_command_on_stderr(
+    arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == status
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert "%gpu" not in said.err
+
+
+def test_ctrl_c_ends_it_with_one_word(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "gpuplug.frontends.cli", "prices"],
+            env=environment(home, VAST_URL=url, VAST_API_KEY="k"),
+            cwd=home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        silent.settimeout(CELL_S)
+        asked, _ = silent.accept()
+        with asked:
+            waiting.send_signal(signal.SIGINT)
+            out, err = waiting.communicate(timeout=CELL_S)
+    assert (waiting.returncode, out, err) == (130, "", "interrupted\n")
+
+
+def test_a_reader_that_has_had_enough_is_no_traceback(home: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "gpuplug.frontends.cli", "prices"],
+        env=environment(home),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=CELL_S,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_an_unreachable_market_is_said_plainly(home: Path) -> None:
+    failed = command(home, "prices", VAST_URL="http://127.0.0.1:9", VAST_API_KEY="k")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert "127.0.0.1" in failed.stderr
+    assert "Traceback" not in failed.stderr

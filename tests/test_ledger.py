@@ -1,0 +1,186 @@
+"""The ledger: what is committed stays, what is final stays final, what is spent adds up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuplug.errors import LedgerError
+from gpuplug.ledger import FINAL, CellRow, Lease, Ledger, State, nothing_today
+from gpuplug.testing import FakeClock
+from gpuplug.types import ZERO, Money, SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOUR = 3600.0
+
+
+def lease(label: str = "gp-1", **changes: object) -> Lease:
+    made = Lease(
+        label=label,
+        provider="vast",
+        notebook="nb",
+        name="",
+        state=State.INTENT,
+        gpu="RTX 4090",
+        gpu_count=1,
+        machine="m1",
+        price=Money(360_000),
+        stopped_price=Money(3600),
+        host_key="ssh-ed25519 AAAA",
+        nonce="n",
+        lease_s=900,
+        hard_s=14_400,
+        created=1000.0,
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    made = Ledger(tmp_path, FakeClock())
+    yield made
+    made.close()
+
+
+def test_a_lease_comes_back_as_it_was_written(ledger: Ledger) -> None:
+    ledger.intend(lease())
+    assert ledger.lease("gp-1") == lease()
+
+
+def test_an_intent_survives_sigkill_right_after_it_was_committed(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from test_ledger import lease; from gpuplug.ledger import Ledger; from gpuplug.types import SystemClock\n"
+        "Ledger(Path(sys.argv[1]), SystemClock()).intend(lease()); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], env=environ, check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    after = Ledger(tmp_path, FakeClock())
+    assert [found.label for found in after.open_leases()] == ["gp-1"]
+    after.close()
+
+
+def test_moving_changes_the_state_and_only_the_named_fields(ledger: Ledger) -> None:
+    ledger.intend(lease())
+    moved = ledger.move("gp-1", State.BOUND, instance_id="77", price=Money(5))
+    assert moved == lease(state=State.BOUND, instance_id="77", price=Money(5))
+
+
+@pytest.mark.parametrize("final", sorted(FINAL, key=str))
+def test_a_final_row_never_moves_again(ledger: Ledger, final: State) -> None:
+    ledger.intend(lease())
+    ledger.move("gp-1", final, ended=2000.0)
+    assert ledger.move("gp-1", State.READY, ended=None).state is final
+    assert ledger.open_leases() == []
+
+
+def test_an_unknown_field_and_an_unknown_label_are_errors(ledger: Ledger) -> None:
+    ledger.intend(lease())
+    with pytest.raises(LedgerError, match="colour"):
+        ledger.move("gp-1", State.BOUND, colour="red")
+    with pytest.raises(LedgerError, match="gp-2"):
+        ledger.lease("gp-2")
+
+
+def test_the_same_label_is_never_intended_twice(ledger: Ledger) -> None:
+    ledger.intend(lease())
+    with pytest.raises(LedgerError):
+        ledger.intend(lease())
+
+
+def test_reading_an_absent_ledger_makes_no_file(ledger: Ledger) -> None:
+    assert ledger.open_leases() == []
+    assert ledger.spent(0) == ZERO
+    assert not ledger.exists
+
+
+def test_the_file_is_private(ledger: Ledger) -> None:
+    ledger.intend(lease())
+    assert ledger.path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database" * 100])
+def test_a_corrupt_file_is_an_error_with_a_hint_and_is_not_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ledger.sqlite3").write_bytes(content)
+    ledger = Ledger(tmp_path, FakeClock())
+    if content:
+        with pytest.raises(LedgerError, match="hint"):
+            ledger.intend(lease())
+        assert (tmp_path / "ledger.sqlite3").read_bytes() == content
+    else:
+        ledger.intend(lease())
+    ledger.close()
+
+
+def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as connection:
+        connection.execute("PRAGMA user_version=99")
+    connection.close()
+    ledger = Ledger(tmp_path, FakeClock())
+    with pytest.raises(LedgerError, match="newer"):
+        ledger.open_leases()
+    ledger.close()
+
+
+@given(st.floats(0, 10 * HOUR), st.floats(0, 10 * HOUR), st.floats(0, 10 * HOUR))
+def test_the_cost_is_disk_until_it_ran_and_the_full_price_after(boot: float, run: float, later: float) -> None:
+    boot, run, later = round(boot, 3), round(run, 3), round(later, 3)
+    made = lease(state=State.GONE, running=1000 + boot, ended=1000 + boot + run)
+    cost = made.cost(1000 + boot + run + later)
+    expected = made.stopped_price.for_seconds(boot) + made.price.for_seconds(run)
+    assert abs((cost - expected).micros) <= 2
+
+
+def test_an_instance_that_never_existed_cost_nothing() -> None:
+    assert lease(state=State.FAILED, ended=9e9).cost(9e9) == ZERO
+
+
+def test_spend_counts_from_the_given_moment_and_leaves_out_make_believe_money(ledger: Ledger) -> None:
+    now = FakeClock().now().timestamp()
+    ledger.intend(lease("gp-a", created=now - 2 * HOUR))
+    ledger.move("gp-a", State.GONE, running=now - 2 * HOUR, ended=now)
+    ledger.intend(lease("gp-b", created=now - HOUR, simulated=True))
+    ledger.move("gp-b", State.GONE, running=now - HOUR, ended=now)
+    assert ledger.spent(0) == Money(720_000)
+    assert ledger.spent(now - HOUR) == Money(360_000)
+
+
+def test_a_lease_bills_until_its_end_is_proven(ledger: Ledger) -> None:
+    ledger.intend(lease())
+    for state in State:
+        assert replace(lease(), state=state).billing is (state not in FINAL)
+
+
+def test_cells_are_kept_with_their_cost(ledger: Ledger) -> None:
+    row = CellRow("c1", "gp-1", "nb", 5.0, 1.5, Money(7), "ok")
+    ledger.record_cell(row)
+    ledger.record_cell(row)
+    assert ledger.cells() == [row]
+
+
+def test_a_glance_sees_open_leases_and_todays_spend_and_doubts_what_it_cannot_read(tmp_path: Path) -> None:
+    assert nothing_today(tmp_path)
+    ledger = Ledger(tmp_path, SystemClock())
+    ledger.intend(lease(created=1000.0))
+    assert not nothing_today(tmp_path)
+    ledger.move("gp-1", State.GONE, ended=2000.0)
+    assert nothing_today(tmp_path)
+    ledger.intend(lease("gp-2"))
+    ledger.move("gp-2", State.GONE, ended=SystemClock().now().timestamp())
+    assert not nothing_today(tmp_path)
+    ledger.close()
+    ledger.path.write_bytes(b"not a database" * 100)
+    assert not nothing_today(tmp_path)
