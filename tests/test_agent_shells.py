@@ -87,8 +87,8 @@ def test_without_ipython_questions_and_exits_work(plain: Control) -> None:
         plain.until(lambda event: event.kind == "input_request")
         plain.send({"op": "input", "cell": cell, "text": text})
     assert plain.finish(cell).text() == "first second\n"
-    assert plain.cell("exit(5)").done["code"] == 5
-    assert plain.cell("x").status == "ok"
+    assert plain.cell("kept = 1\nexit(5)").done["code"] == 5
+    assert plain.cell("kept").status == "ok"
 
 
 def test_without_ipython_interrupts_and_deaths_work(plain: Control) -> None:
