@@ -146,20 +146,33 @@ class GpuWish:
         return gpu_key(self.name) == gpu_key(model) and self.count == count
 
 
+class Cloud(enum.Enum):
+    """Who runs the machines: a data center under contract, or private hosts."""
+
+    SECURE = "secure"
+    COMMUNITY = "community"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a machine must have. `gpus` is in order of preference; empty means any."""
+    """What a machine must have. `gpus` is in order of preference; empty means any.
+
+    `cloud` None means either. `spot` asks for machines that a higher bid can take away, and for nothing else.
+    """
 
     gpus: tuple[GpuWish, ...] = ()
     disk_gb: int = 20
     min_reliability: float = 0.95
+    cloud: Cloud | None = None
+    spot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """A machine that can be rented now.
 
-    `price` is the true price per hour: GPU and the disk that the query asked for.
+    `price` is the true price per hour: GPU and the disk that the query asked for; of a spot offer, at `min_bid`.
+    `min_bid` is the least that must be bid per hour for the whole machine, without its disk.
     `id` may be short-lived; `machine` is the provider's lasting name of the same machine.
     """
 
@@ -179,6 +192,9 @@ class Offer:
     cuda: str = ""
     region: str = ""
     direct_ports: int = 0
+    cloud: Cloud | None = None
+    spot: bool = False
+    min_bid: Money = ZERO
     simulated: bool = False
     suspicious: str = ""
 
@@ -210,12 +226,13 @@ class StartParams:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """How the instance is to be made."""
+    """How the instance is to be made. `bid` is what a spot offer is rented for per hour, without its disk."""
 
     image: str
     disk_gb: int
     max_price: Money
     start: StartParams
+    bid: Money | None = None
 
 
 class InstanceState(enum.Enum):
@@ -240,7 +257,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One rented machine as the provider reports it; `price` per hour is what it bills now."""
+    """One rented machine as the provider reports it; `price` per hour is what it bills now.
+
+    A `spot` instance that is stopped though nobody here stopped it was preempted.
+    """
 
     provider: str
     id: str
@@ -253,6 +273,15 @@ class Instance:
     status: str = ""
     endpoints: tuple[Endpoint, ...] = ()
     started: dt.datetime | None = None
+    spot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a key opens. `balance` is prepaid money that is left; None where the provider does not tell."""
+
+    balance: Money | None = None
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,18 +297,27 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a provider can do, as data: the engine, the panel and the README's table read it.
+    """What a provider can do, as data: the engine, the panel, the suite and the README's table read it.
 
-    `identity` says whether `connect` needs keys. `ready_s` is the usual wait until SSH answers; `list_lag_s` is how
-    long a new instance may be absent from the list; `verify_gap_s` is the time between the two listings that prove
-    an instance gone.
+    `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers `Pausable`
+    and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
+    set by each host, others are the provider's list. `keyless_prices` can be read without an account. Each started
+    `increment_s` is billed whole. `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new
+    instance may be absent from the list; `verify_gap_s` is the time between the two listings that prove an instance
+    gone.
     """
 
     free: bool = False
     identity: bool = True
     stop: bool = False
+    account: bool = False
+    spot: bool = False
+    market: bool = False
+    keyless_prices: bool = False
     logs: bool = False
     self_destroy: bool = False
+    notice_s: float = 0.0
+    increment_s: float = 1.0
     list_lag_s: float = 0.0
     verify_gap_s: float = 0.0
     ready_s: float = 60.0

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuplug.config.convert import Terms
+    from gpuplug.config.grammar import CELL, OPTIONS, VERBS, Option, table
     from gpuplug.config.keys import Key, choose_platforms, find_key, standing_budget
-    from gpuplug.config.options import CELL, OPTIONS, VERBS, Option, Options, help_text, parse, table, verb_of
+    from gpuplug.config.options import Options, help_text, parse, verb_of
     from gpuplug.config.places import base_url, enabled, home
 
 _PARTS = {
     "convert": ("Terms",),
     "keys": ("Key", "choose_platforms", "find_key", "standing_budget"),
-    "options": ("CELL", "OPTIONS", "VERBS", "Option", "Options", "help_text", "parse", "table", "verb_of"),
+    "options": ("Options", "help_text", "parse", "verb_of"),
     "places": ("base_url", "enabled", "home"),
+    "grammar": ("CELL", "OPTIONS", "VERBS", "Option", "table"),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
-from gpuplug.errors import UnknownNameError
+from gpuplug.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from gpuplug.streams import Connection
-    from gpuplug.types import Clock, Identity, Instance, Offer, OfferList, Query, Secret, Spec, Traits
+    from gpuplug.types import Account, Clock, Identity, Instance, Offer, OfferList, Query, Secret, Spec, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,51 @@ class Provider(Protocol):
     def close(self) -> None:
         """Let go of sockets; instances stay. May be repeated."""
         ...
+
+
+class Pausable(Provider, Protocol):
+    """The power that `traits.stop` announces: an instance can rest without losing its disk."""
+
+    def stop(self, instance_id: str) -> None:
+        """Ask for its rest; its disk stays and BILLS ON at `Offer.stopped_price`. May be repeated."""
+        ...
+
+    def start(self, instance_id: str) -> None:
+        """Ask for it to run again: COSTS MONEY. May be repeated.
+
+        Raises:
+            NotReadyError: its GPU is taken; the provider starts it later, or never.
+            ProviderError: it was not accepted.
+        """
+        ...
+
+
+class Accountable(Provider, Protocol):
+    """The power that `traits.account` announces: what the key opens can be read."""
+
+    def account(self) -> Account:
+        """Read balance and scopes. Costs nothing, may be repeated.
+
+        Raises:
+            AuthError: the key is not accepted.
+        """
+        ...
+
+
+def pausable(provider: Provider) -> Pausable:
+    """Return `provider` with its power to stop and start.
+
+    Raises:
+        UsageError: it has none; an instance there can only be destroyed.
+    """
+    if not provider.traits.stop:
+        raise UsageError(f"an instance on {provider.name} cannot rest", hint="%gpu down ends it")
+    return cast("Pausable", provider)
+
+
+def accountable(provider: Provider) -> Accountable | None:
+    """Return `provider` with its power to tell of the account; None when it has none."""
+    return cast("Accountable", provider) if provider.traits.account else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,193 @@
+"""The one option table and the verbs, as a user types them; nothing else lists an option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpuplug.config.convert import dollars, gigabytes, gpus, names, terms, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CELL = "cell"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the table. `convert` is None for a switch; `default` is written as a user would type it."""
+
+    flags: tuple[str, ...]
+    dest: str
+    convert: Callable[[str], object] | None
+    default: str
+    metavar: str
+    help: str
+    verbs: tuple[str, ...]
+    env: str = ""
+    repeat: bool = False
+
+
+RENT = (CELL, "up")
+_LOOK = (CELL, "up", "prices")
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        ("-p", "--platform"),
+        "platform",
+        words,
+        "any",
+        "NAME[,NAME]",
+        "where: vast, local, or any (every platform with a key; local when there is none)",
+        _LOOK,
+        "GPUPLUG_PLATFORM",
+    ),
+    Option(
+        ("-g", "--gpu"),
+        "gpu",
+        gpus,
+        "",
+        "NAME[:N][,...]",
+        "GPU models in order of preference, in any spelling; empty means any",
+        _LOOK,
+        "GPUPLUG_GPU",
+    ),
+    Option(
+        ("--max-price",),
+        "max_price",
+        dollars,
+        "0.50",
+        "USD",
+        "refuse a machine that costs more per hour (true price: GPU and disk)",
+        _LOOK,
+        "GPUPLUG_MAX_PRICE",
+    ),
+    Option(
+        ("--budget",),
+        "budget",
+        dollars,
+        "2.00",
+        "USD",
+        "what this cell may cost at most; the instance enforces it too",
+        RENT,
+    ),
+    Option(
+        ("--for",),
+        "terms",
+        terms,
+        "15m,4h",
+        "LEASE[,HARD]",
+        "the instance ends so long after the last contact or job, and in any case after HARD",
+        RENT,
+        "GPUPLUG_FOR",
+    ),
+    Option(
+        ("--image",),
+        "image",
+        str,
+        "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime",
+        "NAME",
+        "container image",
+        RENT,
+        "GPUPLUG_IMAGE",
+    ),
+    Option(("--disk",), "disk", gigabytes, "20", "GB", "disk of the container", _LOOK),
+    Option(
+        ("-i", "--inputs"),
+        "inputs",
+        names,
+        "",
+        "NAMES",
+        "variables to send, besides those the cell uses and the notebook defines",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(
+        ("-o", "--outputs"),
+        "outputs",
+        names,
+        "",
+        "NAMES",
+        "variables to bring into the notebook",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(("--no-auto",), "no_auto", None, "off", "", "send only the variables that -i names", (CELL,)),
+    Option(
+        ("-f", "--files"),
+        "files",
+        lambda text: (text,),
+        "",
+        "GLOB",
+        "also send these files, secrets and ignored ones included",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(("--no-files",), "no_files", None, "off", "", "send no file that -f does not name", (CELL,)),
+    Option(
+        ("--out",),
+        "out",
+        lambda text: (text,),
+        "",
+        "DIR",
+        "a folder whose files come home, besides out, outputs and checkpoints",
+        (CELL,),
+        repeat=True,
+    ),
+    Option(
+        ("--name",),
+        "name",
+        str,
+        "",
+        "NAME",
+        "which instance; this notebook's own when not given",
+        (*RENT, "files"),
+    ),
+    Option(("--new",), "new", None, "off", "", "rent another instance even when one is warm", RENT),
+    Option(("--down",), "down", None, "off", "", "destroy the instance after the cell", (CELL,)),
+    Option(("--shell",), "shell", None, "off", "", "the cell is a shell script", (CELL,)),
+    Option(
+        ("-n", "--dry-run"),
+        "dry_run",
+        None,
+        "off",
+        "",
+        "show what would be sent and what it would cost; rent nothing",
+        (CELL,),
+    ),
+    Option(
+        ("-y", "--yes"),
+        "yes",
+        None,
+        "off",
+        "",
+        "do not ask; a first spend then needs a standing budget (GPUPLUG_BUDGET)",
+        RENT,
+    ),
+    Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
+    Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
+    Option(
+        ("--help",),
+        "help",
+        None,
+        "off",
+        "",
+        "show this help",
+        (CELL, "up", "down", "prices", "ls", "files", "spend", "status"),
+    ),
+)
+
+VERBS: dict[str, str] = {
+    "status": "what runs, what it costs, what was spent today (also `%gpu` alone)",
+    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
+    "up": "rent an instance for this notebook without running anything",
+    "down": "destroy this notebook's instances and prove it: down [NAME...]",
+    "ls": "every instance of the account that carries our label, and what each costs",
+    "files": "the files in the working folder on the instance",
+    "spend": "what was spent: today, this month, by instance",
+}
+
+
+def table(verb: str) -> list[Option]:
+    """Return the options that `verb` (or `CELL`) takes."""
+    return [option for option in OPTIONS if verb in option.verbs]
