@@ -216,7 +216,10 @@ class Init:
         if not Path(self._config["sshd_pid"]).exists():
             self._after(_POLL_S, self._await_sshd)
             return
-        self._after(self._config["auth_lag"], self._open_accounts)
+        if self._config["auth_lag"]:
+            self._after(self._config["auth_lag"], self._open_accounts)
+        else:
+            self._open_accounts()  # before anybody is told that the machine is up
         if self._sshd:
             self._after(self._config["start_delay"], self._start_command)
             self._say("up")
