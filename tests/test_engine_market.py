@@ -14,6 +14,7 @@ from gpuplug.engine import Engine
 from gpuplug.errors import (
     AuthError,
     GpuplugError,
+    HostError,
     NoOfferError,
     RemoteError,
     TooDearError,
@@ -219,19 +220,26 @@ def test_what_is_listed_agrees_with_the_meter_and_strangers_are_shown_and_left_a
     assert [str(instance["id"]) for instance in place.meter()["instances"] if instance["billing"]] == [row.instance.id]
 
 
-def test_what_another_computer_rented_is_shown_left_alone_by_all_and_ended_by_its_id(
+def test_what_another_computer_rented_is_shown_and_left_alone_until_it_is_adopted(
     place: RunningMarket, tmp_path: Path
 ) -> None:
     with notebook(tmp_path, environ=place.env) as mine:
         mine.run("pass", RENT)
         (row,) = mine.engine.rows()
         assert row.instance is not None
+        named = f"'#{row.instance.id}'"
         stranger = Engine("other", tmp_path, home=tmp_path / "stranger")
         (seen,) = stranger.rows()
         assert seen.lease is None
         assert stranger.down(config.parse("--all", "down"), lambda _: None) == []
+        with pytest.raises(UnknownNameError, match="adopt"):
+            stranger.down(config.parse(named, "down"), lambda _: None)
         assert place.meter()["billing_now"] == 1
-        (ended,) = stranger.down(config.parse(f"'#{row.instance.id}'", "down"), lambda _: None)
+        (adopted,) = stranger.adopt(config.parse(named, "adopt"))
+        assert adopted.billing
+        with pytest.raises(HostError, match="lie on the computer that rented it"):
+            stranger.extend(3600, config.parse(named, "extend"), Quiet())
+        (ended,) = stranger.down(config.parse(named, "down"), lambda _: None)
         assert ended.state is State.GONE
         stranger.close()
         assert place.meter()["billing_now"] == 0

@@ -302,9 +302,9 @@ class Traits:
     `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers `Pausable`
     and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
     set by each host, others are the provider's list. `keyless_prices` can be read without an account. Each started
-    `increment_s` is billed whole. `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new
-    instance may be absent from the list; `verify_gap_s` is the time between the two listings that prove an instance
-    gone.
+    `increment_s` is billed whole. With `stop_keeps_disk` the container's own disk outlives a stop, not only volumes.
+    `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new instance may be absent from the list;
+    `verify_gap_s` is the time between the two listings that prove an instance gone.
     """
 
     free: bool = False
@@ -318,6 +318,7 @@ class Traits:
     self_destroy: bool = False
     notice_s: float = 0.0
     increment_s: float = 1.0
+    stop_keeps_disk: bool = True
     list_lag_s: float = 0.0
     verify_gap_s: float = 0.0
     ready_s: float = 60.0

@@ -10,7 +10,7 @@ from .probe import probe
 from .runner import Runner, is_id
 from .snapshot import Snapshot
 from .staging import FileError
-from .switch import Switch, uptime
+from .switch import TERMS, Switch, uptime
 
 Answer = Tuple[wire.Header, bytes]
 
@@ -82,10 +82,8 @@ class Bulk:
         }, b""
 
     def _terms(self, header: wire.Header, _payload: bytes) -> Answer:
-        lease, budget = header.get("lease_s"), header.get("budget_s")
         self._switch.set_terms(
-            None if lease is None else float(lease),
-            None if budget is None else float(budget),
+            {name: None if header[name] is None else float(header[name]) for name in TERMS if name in header}
         )
         return {}, b""
 

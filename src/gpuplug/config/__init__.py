@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpuplug.config.convert import Terms
+    from gpuplug.config.convert import Terms, duration
     from gpuplug.config.grammar import CELL, OPTIONS, VERBS, Option, table
     from gpuplug.config.keys import Key, choose_platforms, find_key, standing_budget
     from gpuplug.config.options import Options, help_text, parse, verb_of
     from gpuplug.config.places import base_url, enabled, home
 
 _PARTS = {
-    "convert": ("Terms",),
+    "convert": ("Terms", "duration"),
     "keys": ("Key", "choose_platforms", "find_key", "standing_budget"),
     "options": ("Options", "help_text", "parse", "verb_of"),
     "places": ("base_url", "enabled", "home"),
@@ -41,6 +41,7 @@ __all__ = [
     "Terms",
     "base_url",
     "choose_platforms",
+    "duration",
     "enabled",
     "find_key",
     "help_text",

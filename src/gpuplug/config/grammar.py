@@ -28,6 +28,21 @@ class Option:
     repeat: bool = False
 
 
+VERBS: dict[str, str] = {
+    "status": "what runs, what it costs, what was spent today (also `%gpu` alone)",
+    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
+    "up": "rent an instance for this notebook without running anything",
+    "down": "destroy this notebook's instances and prove it: down [NAME...]",
+    "stop": "let this notebook's instances rest: the disk stays and bills: stop [NAME...]",
+    "start": "start what rests and reach it: start [NAME...]",
+    "extend": "put off the hard end of this notebook's instances: extend 1h [NAME...]",
+    "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
+    "ls": "every instance of the account that carries our label, and what each costs",
+    "files": "the files in the working folder on the instance",
+    "spend": "what was spent: today, this month, by instance",
+}
+TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt"})
+
 RENT = (CELL, "up")
 _LOOK = (CELL, "up", "prices")
 
@@ -162,7 +177,7 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "do not ask; a first spend then needs a standing budget (GPUPLUG_BUDGET)",
-        RENT,
+        (*RENT, "start"),
     ),
     Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
@@ -173,19 +188,9 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "show this help",
-        (CELL, "up", "down", "prices", "ls", "files", "spend", "status"),
+        (CELL, *VERBS),
     ),
 )
-
-VERBS: dict[str, str] = {
-    "status": "what runs, what it costs, what was spent today (also `%gpu` alone)",
-    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
-    "up": "rent an instance for this notebook without running anything",
-    "down": "destroy this notebook's instances and prove it: down [NAME...]",
-    "ls": "every instance of the account that carries our label, and what each costs",
-    "files": "the files in the working folder on the instance",
-    "spend": "what was spent: today, this month, by instance",
-}
 
 
 def table(verb: str) -> list[Option]:

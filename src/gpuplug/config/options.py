@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpuplug.config.convert import Terms, dollars, terms
-from gpuplug.config.grammar import CELL, VERBS, Option, table
+from gpuplug.config.grammar import CELL, TAKES_WORDS, VERBS, Option, table
 from gpuplug.errors import UnknownOptionError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def parse(line: str, verb: str, environ: Mapping[str, str] = os.environ) -> Opti
     for word in rest:
         if word.startswith("-"):
             raise _unknown_option(word, verb)
-    if rest and verb not in {"prices", "down"}:
+    if rest and verb not in TAKES_WORDS:
         raise UsageError(f"{title(verb)} takes no {rest[0]!r}", hint=f"{title(verb)} --help")
     given = {name: value for name, value in vars(found).items() if value is not None}
     return Options(**_values(verb, given, environ), words=tuple(rest))

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine import choosing, consent
+from gpuplug.engine.acquiring import Acquiring, with_bid
+from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
     BudgetError,
     DetachedError,
     GpuplugError,
-    HostError,
     NoOfferError,
-    OfferGoneError,
+    PreemptedError,
     TooDearError,
     UnknownNameError,
     UsageError,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from gpuplug.engine.talk import Talk
     from gpuplug.types import Clock
 
-MOST_ATTEMPTS = 6
 READY_DEADLINE_S = 600.0
 
 
@@ -77,6 +77,8 @@ class Engine:
         self._live: dict[str, Live] = {}
         self._ready_s = ready_s
         self._consent = consent.Consent(self.ledger, self.clock)
+        self._acquiring = Acquiring(self.ledger, self._renting, self.clock, self._link, self._end)
+        self._pausing = Pausing(self.ledger, self._renting, self.clock)
 
     def close(self) -> None:
         """Close sessions and files; rented instances stay."""
@@ -141,8 +143,8 @@ class Engine:
             self._record(live, ran, started, talk)
             ends = ends or isinstance(ran.failure, BudgetError)
         except GpuplugError as error:
-            # Who leaves a cell running wants it to run on; who has spent the budget does not.
-            ends = isinstance(error, BudgetError) or (ends and not isinstance(error, DetachedError))
+            # Who leaves a cell running wants it to run on; who has spent the budget, or lost the machine, does not.
+            ends = isinstance(error, BudgetError | PreemptedError) or (ends and not isinstance(error, DetachedError))
             self._say_billing(error, live.lease, ends=ends)
             raise
         finally:
@@ -161,12 +163,39 @@ class Engine:
 
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
-        leases = self.ledger.open_leases()
-        if options.words:
-            leases = [self._named(word.removeprefix("#"), leases) for word in options.words]
-        elif not options.all:
-            leases = [lease for lease in leases if lease.notebook == self.notebook]
-        return self._end(leases, say)
+        return self._end(self.ledger.open_leases() if options.all else self._meant(options), say)
+
+    def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
+        """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
+        resting: list[Lease] = []
+        for lease in self._meant(options):
+            if lease.state is State.STOPPED:
+                resting.append(lease)
+                continue
+            self._hang_up(lease)
+            say(f"#{lease.instance_id} {lease.gpu} {lease.provider}: stopping")
+            resting.append(self._pausing.stop(self.provider(lease.provider), lease))
+        return resting
+
+    def start(self, options: Options, talk: Talk) -> list[Live]:
+        """Start the notebook's resting instances, or those named, and reach them: COSTS MONEY."""
+        return [self._wake(lease, options, talk) for lease in self._meant(options, resting=True)]
+
+    def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
+        """Put off the hard end of the notebook's instances, or of those named in `options.words`."""
+        extended: list[Lease] = []
+        for lease in self._meant(options):
+            live = self._relink(lease, options, talk)
+            hard_s = lease.hard_s + seconds
+            left = lease.created + hard_s - self.clock.now().timestamp()
+            live.session.request("terms", {"hard_s": left})
+            extended.append(self.ledger.move(lease.label, self.ledger.lease(lease.label).state, hard_s=hard_s))
+        return extended
+
+    def adopt(self, options: Options) -> list[Lease]:
+        """Take instances that carry our label and that another ledger rented into this one, by their ids."""
+        strangers = [self._stranger(word.removeprefix("#")) for word in options.words]
+        return [self._renting.adopt(instance, self.notebook) for instance in strangers]
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
@@ -222,7 +251,7 @@ class Engine:
             if lease.notebook == self.notebook
             and lease.name == options.name
             and lease.provider in platforms
-            and lease.state in {State.BOUND, State.READY}
+            and lease.state in {State.BOUND, State.READY, State.STOPPED}
             and (
                 not options.gpu
                 or any(wish.matches(lease.gpu, lease.gpu_count) for wish in options.gpu)
@@ -240,8 +269,17 @@ class Engine:
             talk.note(f"#{lease.instance_id} has ended meanwhile; taking another")
             self._end([lease], talk.note)
             return self._acquire(options, talk)
+        if lease.state is State.STOPPED:
+            return self._wake(lease, options, talk)
         # What was agreed to when it was rented holds, also when this cell names no price.
         return self._link(provider, lease, max(options.max_price, lease.price), talk)
+
+    def _wake(self, lease: Lease, options: Options, talk: Talk) -> Live:
+        provider = self.provider(lease.provider)
+        talk.phase("start", f"{lease.gpu} {lease.price}/h")
+        self._consent.check(self.notebook, consent.Cost.of_lease(lease), options, talk, free=provider.traits)
+        started = self._pausing.start(provider, lease)
+        return self._link(provider, started, max(options.max_price, lease.price), talk)
 
     def _offers(self, options: Options) -> list[tuple[Offer, Provider]]:
         names = config.choose_platforms(options.platform)
@@ -249,35 +287,13 @@ class Engine:
         providers = {name: self.provider(name) for name in names}
         found = choosing.search(providers.values(), query)
         fitting = choosing.affordable(found.offers, query, options.max_price, ", ".join(names))
-        return [(offer, providers[offer.provider]) for offer in fitting]
+        return [(with_bid(offer, options.max_price), providers[offer.provider]) for offer in fitting]
 
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
-        offers = self._offers(options)
-        self._consent.check(self.notebook, offers[0][0], options, talk, free=offers[0][1].traits)
-        tried: list[str] = []
-        for offer, provider in offers[:MOST_ATTEMPTS]:
-            try:
-                return self._attempt(provider, offer, options, talk)
-            except (OfferGoneError, HostError, TooDearError) as error:
-                tried.append(f"{offer.gpu} {offer.id} at {offer.price}/h: {error.message}")
-                talk.note(tried[-1])
-        raise NoOfferError(
-            "no machine could be had:\n" + "\n".join(tried), hint="%gpu prices, then try again or name more models"
-        )
-
-    def _attempt(self, provider: Provider, offer: Offer, options: Options, talk: Talk) -> Live:
-        talk.phase("rent", f"{offer.gpu} {offer.price}/h")
-        lease = self._renting.rent(provider, offer, Wish(self.notebook, options.name, options))
-        try:
-            return self._link(provider, lease, options.max_price, talk)
-        except BaseException as error:  # an interrupt included: what was rented and is not usable ends here
-            ended = self._end([self.ledger.lease(lease.label)], talk.note)
-            if isinstance(error, GpuplugError):
-                error.billing = f"it cost {self.cost(ended[0])}" + (
-                    "" if ended[0].state is State.GONE else "; NOT PROVEN GONE"
-                )
-            raise
+        offers = self._acquiring.sound(self._offers(options), talk)
+        self._consent.check(self.notebook, consent.Cost.of_offer(offers[0][0]), options, talk, free=offers[0][1].traits)
+        return self._acquiring.acquire(offers, Wish(self.notebook, options.name, options), talk)
 
     def _link(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> Live:
         from gpuplug.engine.linking import Linking  # noqa: PLC0415 - `%load_ext` must not pay for it
@@ -290,9 +306,7 @@ class Engine:
     def _end(self, leases: Iterable[Lease], say: Callable[[str], None]) -> list[Lease]:
         ended: list[Lease] = []
         for lease in leases:
-            live = self._live.pop(lease.label, None)
-            if live is not None:
-                live.session.close()
+            self._hang_up(lease)
             say(f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: destroying")
             after = self._renting.destroy(self.provider(lease.provider), lease, say)
             proof = (
@@ -306,17 +320,40 @@ class Engine:
             ended.append(after)
         return ended
 
+    def _hang_up(self, lease: Lease) -> None:
+        live = self._live.pop(lease.label, None)
+        if live is not None:
+            live.session.close()
+
+    def _meant(self, options: Options, *, resting: bool = False) -> list[Lease]:
+        """Return the leases that a user names, or else all of the notebook's; with `resting` only stopped ones of these."""
+        leases = self.ledger.open_leases()
+        if options.words:
+            return [self._named(word.removeprefix("#"), leases) for word in options.words]
+        mine = [lease for lease in leases if lease.notebook == self.notebook]
+        return [lease for lease in mine if lease.state is State.STOPPED] if resting else mine
+
     def _named(self, word: str, leases: list[Lease]) -> Lease:
-        """Return the lease that a user names; an instance that only the provider knows is taken into the ledger first."""
         for lease in leases:
             if word in {lease.instance_id, lease.label, lease.name}:
                 return lease
+        known = ", ".join(lease.name or f"#{lease.instance_id}" for lease in leases) or "none"
+        raise UnknownNameError(
+            f"no instance {word!r} of this computer; open ones: {known}",
+            hint="%gpu ls, and %gpu adopt ID for what another computer rented",
+        )
+
+    def _stranger(self, word: str) -> Instance:
+        """Return an instance with our label that this ledger does not know."""
+        if any(word in {lease.instance_id, lease.label} for lease in self.ledger.open_leases()):
+            raise UsageError(f"#{word} is this computer's own already", hint="%gpu ls")
         for name in config.enabled():
             for instance in self.provider(name).instances():
                 if word in {instance.id, instance.label}:
-                    return self._renting.take_over(instance, self.notebook)
-        known = ", ".join(lease.name or f"#{lease.instance_id}" for lease in leases) or "none"
-        raise UnknownNameError(f"no instance {word!r}; open ones: {known}", hint="%gpu ls")
+                    return instance
+        raise UnknownNameError(
+            f"no instance {word!r} with a label of gpuplug; others are never touched", hint="%gpu ls"
+        )
 
     def _record(self, live: Live, ran: Ran, started: float, talk: Talk) -> None:
         lease = self.ledger.lease(live.lease.label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug import config
@@ -10,10 +11,29 @@ from gpuplug.errors import BudgetError, ConsentError
 if TYPE_CHECKING:
     from gpuplug.config import Options
     from gpuplug.engine.talk import Talk
-    from gpuplug.ledger import Ledger
+    from gpuplug.ledger import Lease, Ledger
     from gpuplug.types import Clock, Money, Offer, Traits
 
 _LEASE_SLACK_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What is about to cost money, and how much an hour."""
+
+    what: str
+    where: str
+    price: Money
+
+    @classmethod
+    def of_offer(cls, offer: Offer) -> Cost:
+        """Return the cost of renting `offer`."""
+        return cls(f"{offer.gpu} (spot)" if offer.spot else offer.gpu, offer.provider, offer.price)
+
+    @classmethod
+    def of_lease(cls, lease: Lease) -> Cost:
+        """Return the cost of `lease` while it runs."""
+        return cls(lease.gpu, lease.provider, lease.price)
 
 
 class Consent:
@@ -24,8 +44,8 @@ class Consent:
         self._clock = clock
         self._agreed: set[str] = set()
 
-    def check(self, notebook: str, offer: Offer, options: Options, talk: Talk, free: Traits) -> None:
-        """Return when renting `offer` is allowed.
+    def check(self, notebook: str, cost: Cost, options: Options, talk: Talk, free: Traits) -> None:
+        """Return when spending `cost` is allowed.
 
         Raises:
             BudgetError: the standing budget of today is spent.
@@ -40,10 +60,10 @@ class Consent:
             return
         if not talk.can_ask:
             raise ConsentError(
-                f"renting {offer.gpu} at {offer.price}/h needs somebody to agree, and nobody can be asked here",
+                f"renting {cost.what} at {cost.price}/h needs somebody to agree, and nobody can be asked here",
                 hint="set a standing budget outside the notebook: export GPUPLUG_BUDGET=5/day",
             )
-        if not talk.ask(f"rent {offer.gpu} on {offer.provider} at {offer.price}/h? {worst_case(offer, options)}"):
+        if not talk.ask(f"rent {cost.what} on {cost.where} at {cost.price}/h? {worst_case(cost.price, options)}"):
             raise ConsentError("nothing was rented", hint="%%remote_gpu -n shows what would be sent and what it costs")
         self._agreed.add(notebook)
 
@@ -56,9 +76,9 @@ class Consent:
             )
 
 
-def worst_case(offer: Offer, options: Options) -> str:
-    """Say what the user can lose at most, in one line."""
-    idle = offer.price.for_seconds(options.terms.lease + _LEASE_SLACK_S)
-    whole = offer.price.for_seconds(options.terms.hard)
+def worst_case(price: Money, options: Options) -> str:
+    """Say what the user can lose at most at `price` per hour, in one line."""
+    idle = price.for_seconds(options.terms.lease + _LEASE_SLACK_S)
+    whole = price.for_seconds(options.terms.hard)
     text = f"at worst {idle} idle (nobody in touch for {options.terms.lease // 60} min), {min(options.budget, whole)} for a running cell"
     return text + f", {whole} in all ({options.terms.hard // 3600} h)"
