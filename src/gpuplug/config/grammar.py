@@ -39,6 +39,7 @@ VERBS: dict[str, str] = {
     "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
     "ls": "every instance of the account that carries our label, and what each costs",
     "files": "the files in the working folder on the instance",
+    "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "spend": "what was spent: today, this month, by instance",
 }
 TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt"})
@@ -181,6 +182,15 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
+    Option(
+        ("--cross-check",),
+        "cross_check",
+        None,
+        "off",
+        "",
+        "ask the vendors' own clients the same and show what differs (needs gpuplug[sdk])",
+        ("doctor",),
+    ),
     Option(
         ("--help",),
         "help",

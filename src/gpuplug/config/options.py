@@ -47,6 +47,7 @@ class Options:
     yes: bool = False
     quiet: bool = False
     all: bool = False
+    cross_check: bool = False
     help: bool = False
     words: tuple[str, ...] = ()
 

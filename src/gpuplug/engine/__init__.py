@@ -30,10 +30,11 @@ from gpuplug.providers import Access, Provider, load
 from gpuplug.types import Instance, Money, Offer, OfferList, Secret, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gpuplug.config import Options
+    from gpuplug.engine.doctor import Finding
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan
     from gpuplug.engine.running import Ran
@@ -223,6 +224,16 @@ class Engine:
             raise UsageError("no session with an instance of this notebook", hint="%gpu up")
         rows = json.loads(live.session.request("list").payload)
         return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
+
+    def examine(self, options: Options) -> Iterator[Finding]:
+        """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
+        from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
+
+        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine()
+        if options.cross_check:
+            for name in config.enabled():
+                if (key := config.find_key(name)) is not None and name in crosscheck.PACKAGES:
+                    yield from crosscheck.cross_check(self.provider(name), key)
 
     def spent_since(self, days: int) -> Money:
         """Return the spend since midnight UTC `days` days ago."""

@@ -58,6 +58,19 @@ class Ledger:
         """Whether anything was ever written; reading an absent ledger costs nothing."""
         return self.path.exists()
 
+    def check(self) -> None:
+        """Return when the file is whole and can be written, or does not exist yet.
+
+        Raises:
+            LedgerError: it is damaged or read-only.
+        """
+        if not self.exists:
+            return
+        with self._write() as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+
     def close(self) -> None:
         """Close the connections of all threads. May be repeated."""
         for connection in self._opened:
