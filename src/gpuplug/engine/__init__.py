@@ -368,6 +368,8 @@ class Engine:
 
     def _record(self, live: Live, ran: Ran, started: float, talk: Talk) -> None:
         lease = self.ledger.lease(live.lease.label)
+        if lease.lease_s != live.lease.lease_s:
+            lease = self.ledger.move(lease.label, lease.state, lease_s=live.lease.lease_s)
         cost = lease.price.for_seconds(round(ran.seconds, 3))
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
         talk.cost(self._cost_line(lease, ran.seconds, cost))
