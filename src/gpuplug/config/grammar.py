@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.config.convert import dollars, gigabytes, gpus, names, terms, words
+from gpuplug.config.convert import dollars, gigabytes, gpus, image, names, terms, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +100,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--image",),
         "image",
-        str,
+        image,
         "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime",
         "NAME",
         "container image",

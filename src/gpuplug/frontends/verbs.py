@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gpuplug.config import Options
-    from gpuplug.engine import Engine, Row
+    from gpuplug.engine import Engine
+    from gpuplug.engine.inventory import Row
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
     from gpuplug.types import Offer

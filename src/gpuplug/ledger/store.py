@@ -108,6 +108,18 @@ class Ledger:
                 )
         return self.lease(label)
 
+    def reopen(self, label: str, instance_id: str, price: Money) -> Lease:
+        """Take back a final state: the provider lists the instance, at `price` per hour, so that it may bill.
+
+        What it cost since its supposed end counts at the last rate known.
+        """
+        with self._write() as connection:
+            connection.execute(
+                "UPDATE leases SET state=?, instance_id=?, price=max(price, ?), ended=NULL WHERE label=?",
+                (State.DESTROYING.value, instance_id, price.micros, label),
+            )
+        return self.charge(label, price)
+
     def _update(self, label: str, values: Mapping[str, object]) -> None:
         sets = ",".join(f"{name}=?" for name in values)
         with self._write() as connection:
