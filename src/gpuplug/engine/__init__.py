@@ -26,7 +26,7 @@ from gpuplug.errors import (
 )
 from gpuplug.ledger import CellRow, Lease, Ledger, State
 from gpuplug.providers import Access, Provider, load
-from gpuplug.types import Instance, Money, Offer, OfferList, Secret, SystemClock
+from gpuplug.types import ZERO, Instance, Money, Offer, OfferList, Secret, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,11 +45,15 @@ READY_DEADLINE_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of `%gpu ls`: the provider's view and the ledger's, either of which may be missing."""
+    """One line of `%gpu ls`: the provider's view and the ledger's, either of which may be missing.
+
+    `trouble` says why there is no view of the provider's: only a free one may give none.
+    """
 
     instance: Instance | None
     lease: Lease | None
     cost: Money
+    trouble: str = ""
 
 
 class Engine:
@@ -174,11 +178,21 @@ class Engine:
         names = {*config.enabled(), *(lease.provider for lease in self.ledger.open_leases())}
         for name in sorted(names):
             provider = self.provider(name)
-            seen = provider.instances()
+            try:
+                seen = provider.instances()
+            except GpuplugError as error:
+                if not provider.traits.free:
+                    raise
+                # A machine at home that is switched off must not hide what bills elsewhere.
+                found += [Row(None, lease, ZERO, error.message) for lease in self._open_at(name)]
+                continue
             leases = {lease.label: lease for lease in self._renting.reconcile(provider, seen)}
             found += [self._row(instance, leases.pop(instance.label, None)) for instance in seen]
             found += [self._row(None, lease) for lease in leases.values()]
         return found
+
+    def _open_at(self, provider: str) -> list[Lease]:
+        return [lease for lease in self.ledger.open_leases() if lease.provider == provider]
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
