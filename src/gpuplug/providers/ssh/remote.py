@@ -49,7 +49,8 @@ def look() -> Dict[str, Any]:
 
 def make(label: str, about: Dict[str, Any], lease_s: int) -> Dict[str, Any]:
     """Make the folder of an instance; it appears whole or not at all."""
-    os.makedirs(_INSTANCES, 0o700, exist_ok=True)
+    if os.path.lexists(_folder(label)):
+        raise RefusedError(f"{_folder(label)} is there already")
     part = _part(label)
     os.makedirs(os.path.join(part, "state", "switch"), 0o700)
     _write(os.path.join(part, "state", "switch", "lease"), str(lease_s))
@@ -70,15 +71,13 @@ def instances(prefix: str) -> Dict[str, Any]:
 def end(label: str) -> Dict[str, Any]:
     """End every process of the instance, then remove its folder; nothing happens when there is none."""
     folder = _folder(label)
-    if os.path.islink(folder):
-        raise RefusedError(folder + " is a link")
-    if os.path.isdir(folder):
+    if _is_one(label):
         # Who attaches from now on is refused, so that nothing starts behind our back.
         _write(os.path.join(folder, "ending"), "")
         _end_processes(os.path.join(folder, "state"))
-    for path in (folder, _part(label)):
-        if os.path.isdir(path):
-            shutil.rmtree(path)
+        shutil.rmtree(folder)
+    if os.path.isdir(_part(label)):
+        shutil.rmtree(_part(label))  # a launch was cut off
     for path in (_INSTANCES, _ROOT):
         with contextlib.suppress(OSError):  # something else is in there
             os.rmdir(path)
