@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from streams_kit import HOST, Sshd
 
+from gpuplug.streams.known import connect
 from gpuplug.streams.ssh import KeyPair, make_key
+from gpuplug.testing.streams import read_all
+from gpuplug.types import SshTarget
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +95,27 @@ def let_in(user: User, machine: MachineFromOutside) -> None:
     """Make the machine known to the user, and the user's key known to the machine."""
     machine.add_key(user.key.public)
     user.know(known_line(machine.port, machine.host_key_line))
+
+
+HI = b"hi\n"
+
+
+def authorize(server: Sshd, *keys: KeyPair) -> None:
+    (server.folder / "authorized_keys").write_text("".join(f"{key.public}\n" for key in keys))
+
+
+def at(server: Sshd) -> SshTarget:
+    return SshTarget(HOST, me(), server.port)
+
+
+def greeting(target: SshTarget) -> bytes:
+    connection = connect(target)
+    try:
+        return read_all(connection.run("echo hi"))
+    finally:
+        connection.close()
+
+
+def attempts(server: Sshd) -> int:
+    """How often anybody tried to authenticate, by the server's own log."""
+    return len(re.findall(r"(Accepted|Failed|Postponed|Connection closed by authenticating)", server.log))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -12,14 +13,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import asyncssh
 import pytest
-from ssh_kit import PATIENCE_S, User, known_line, make_user, me, needs_ssh
+from ssh_kit import HI, PATIENCE_S, User, at, attempts, authorize, greeting, known_line, make_user, me, needs_ssh
 from streams_kit import HOST, RawServer, Relay, Sshd, impostor, needs_sshd, sshd
 
-from gpuplug.errors import AuthError, HostKeyError, UnreachableError, UsageError
+from gpuplug.errors import HostKeyError, UnreachableError, UsageError
 from gpuplug.streams.known import connect
-from gpuplug.streams.ssh import KeyPair, make_key
+from gpuplug.streams.ssh import make_key
 from gpuplug.testing import StreamSuite
-from gpuplug.testing.streams import read_all
 from gpuplug.types import SshTarget
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from gpuplug.streams.transport import SshConnection
 
 pytestmark = [*needs_sshd, *needs_ssh]
-HI = b"hi\n"
 
 
 @pytest.fixture(scope="module")
@@ -50,55 +49,10 @@ def inner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Sshd, inner: Sshd) -> User:
     """A user whom both machines let in, and who knows both."""
     made = make_user(tmp_path / "user", monkeypatch)
-    let_in(server, made.key)
-    let_in(inner, made.key)
+    authorize(server, made.key)
+    authorize(inner, made.key)
     made.know(known_line(server.port, server.host.public), known_line(inner.port, inner.host.public))
     return made
-
-
-def let_in(server: Sshd, *keys: KeyPair) -> None:
-    (server.folder / "authorized_keys").write_text("".join(f"{key.public}\n" for key in keys))
-
-
-def at(server: Sshd) -> SshTarget:
-    return SshTarget(HOST, me(), server.port)
-
-
-def greeting(target: SshTarget) -> bytes:
-    connection = connect(target)
-    try:
-        return read_all(connection.run("echo hi"))
-    finally:
-        connection.close()
-
-
-def attempts(server: Sshd) -> int:
-    """How often anybody tried to authenticate, by the server's own log."""
-    return len(re.findall(r"(Accepted|Failed|Postponed|Connection closed by authenticating)", server.log))
-
-
-def write_key(path: Path, *options: str) -> str:
-    """Have ssh-keygen make a key pair; return the public line."""
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path), *options], check=True, timeout=PATIENCE_S
-    )
-    return " ".join(path.with_suffix(".pub").read_text().split()[:2])
-
-
-@pytest.fixture
-def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
-    """A real ssh-agent; call it with a key file to add."""
-    path = tmp_path / "agent.sock"
-    with subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        running.stdout.readline()  # it listens when it has said so
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
-
-        def add(key: Path) -> None:
-            subprocess.run(["ssh-add", "-q", str(key)], check=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL)
-
-        yield add
-        running.terminate()
 
 
 class TestThroughAJumpHost(StreamSuite):
@@ -264,132 +218,6 @@ class TestHostsThatAreNot:
             connect(at(server))
 
 
-class TestKeys:
-    def test_a_key_that_is_not_accepted_is_named_with_what_to_type(self, user: User, server: Sshd) -> None:
-        let_in(server)
-        with pytest.raises(AuthError, match=re.escape(f"accepts no key for {me()!r}; tried {user.key_file}")) as caught:
-            connect(at(server))
-        assert caught.value.hint == f"ssh-copy-id -p {server.port} {me()}@{HOST}"
-
-    def test_without_any_key_that_is_said(self, user: User, server: Sshd) -> None:
-        user.key_file.unlink()
-        with pytest.raises(AuthError, match="there is no key to show") as caught:
-            connect(at(server))
-        assert "ssh-keygen -t ed25519" in caught.value.hint
-
-    def test_a_key_with_a_passphrase_is_used_through_the_agent_and_not_asked_for(
-        self, user: User, server: Sshd, agent: Callable[[Path], None]
-    ) -> None:
-        user.key_file.unlink()
-        public = write_key(user.key_file)
-        agent(user.key_file)
-        subprocess.run(
-            ["ssh-keygen", "-q", "-p", "-P", "", "-N", "passphrase", "-f", str(user.key_file)],
-            check=True,
-            timeout=PATIENCE_S,
-        )
-        (server.folder / "authorized_keys").write_text(public + "\n")
-        assert greeting(at(server)) == HI
-        subprocess.run(["ssh-add", "-q", "-D"], check=True, timeout=PATIENCE_S, capture_output=True)
-        with pytest.raises(AuthError, match=re.escape(f"{user.key_file} needs its passphrase")) as caught:
-            connect(at(server))
-        assert caught.value.hint == f"ssh-add {user.key_file}"
-
-    def test_an_agent_that_is_gone_is_none(self, user: User, server: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("SSH_AUTH_SOCK", str(user.folder / "gone.sock"))
-        assert greeting(at(server)) == HI
-
-    def test_keys_are_shown_one_after_the_other_as_ssh_does(
-        self, user: User, server: Sshd, agent: Callable[[Path], None], tmp_path: Path
-    ) -> None:
-        for name in ("one", "two"):
-            write_key(tmp_path / name)
-            agent(tmp_path / name)
-        before = server.log.count("Failed publickey")
-        assert user.key_file.exists()
-        assert greeting(at(server)) == HI
-        assert server.log.count("Failed publickey") - before == 2
-
-    def test_identities_only_shows_none_of_the_agents_others(
-        self, user: User, server: Sshd, agent: Callable[[Path], None], tmp_path: Path
-    ) -> None:
-        write_key(tmp_path / "other")
-        agent(tmp_path / "other")
-        user.configure("Host *\n  IdentitiesOnly yes")
-        before = server.log.count("Failed publickey")
-        assert greeting(at(server)) == HI
-        assert server.log.count("Failed publickey") == before
-
-    def test_a_public_key_file_picks_the_agents_key(
-        self, user: User, server: Sshd, agent: Callable[[Path], None], tmp_path: Path
-    ) -> None:
-        public = write_key(tmp_path / "hidden")
-        agent(tmp_path / "hidden")
-        (tmp_path / "hidden").unlink()
-        (server.folder / "authorized_keys").write_text(public + "\n")
-        user.configure(f"Host *\n  IdentitiesOnly yes\n  IdentityFile {tmp_path}/hidden.pub")
-        assert greeting(at(server)) == HI
-
-    def test_an_agent_of_the_configuration_is_asked_in_place_of_the_usual_one(
-        self, user: User, server: Sshd, agent: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        agent(user.key_file)
-        path = os.environ["SSH_AUTH_SOCK"]
-        user.key_file.unlink()
-        monkeypatch.delenv("SSH_AUTH_SOCK")
-        user.configure(f"Host *\n  IdentityAgent {path}")
-        assert greeting(at(server)) == HI
-        user.configure("Host *\n  IdentityAgent none")
-        monkeypatch.setenv("SSH_AUTH_SOCK", path)
-        with pytest.raises(AuthError, match="no key to show"):
-            connect(at(server))
-
-    def test_too_many_keys_are_said_to_be_that(
-        self, user: User, server: Sshd, agent: Callable[[Path], None], tmp_path: Path
-    ) -> None:
-        assert user.key_file.exists()
-        for number in range(7):
-            write_key(tmp_path / f"key{number}")
-            agent(tmp_path / f"key{number}")
-        with pytest.raises(AuthError, match="hung up after 6 keys") as caught:
-            connect(at(server))
-        assert "IdentitiesOnly yes" in caught.value.hint
-
-    def test_a_server_that_lets_in_without_a_key_is_not_shown_one(self, user: User) -> None:
-        key = asyncssh.generate_private_key("ssh-ed25519")
-        with impostor(key) as server:
-            user.know(known_line(server.port, key.export_public_key("openssh").decode().strip()))
-            connect(SshTarget(HOST, "any", server.port)).close()
-            assert [line.split()[0] for line in server.seen][:1] == ["auth"]
-
-    def test_a_server_that_wants_more_than_a_key_is_named(
-        self, user: User, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        config = "KbdInteractiveAuthentication yes\nAuthenticationMethods publickey,keyboard-interactive\n"
-        with sshd(tmp_path_factory.mktemp("two"), config) as strict:
-            let_in(strict, user.key)
-            user.know(known_line(strict.port, strict.host.public))
-            with pytest.raises(AuthError, match="wants more than a key"):
-                connect(at(strict))
-
-    def test_a_certificate_beside_the_key_is_shown(
-        self, user: User, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        authority = write_key(tmp_path / "authority")
-        user.key_file.unlink()
-        write_key(user.key_file)
-        subprocess.run(
-            ["ssh-keygen", "-q", "-s", str(tmp_path / "authority"), "-I", "me", "-n", me(), f"{user.key_file}.pub"],
-            check=True,
-            timeout=PATIENCE_S,
-        )
-        (tmp_path / "authorities").write_text(authority + "\n")
-        with sshd(tmp_path_factory.mktemp("ca"), f"TrustedUserCAKeys {tmp_path}/authorities\n") as trusting:
-            let_in(trusting)
-            user.know(known_line(trusting.port, trusting.host.public))
-            assert greeting(at(trusting)) == HI
-
-
 class TestTheWay:
     def test_an_alias_gives_host_port_user_and_key(self, user: User, server: Sshd) -> None:
         other = user.folder / "elsewhere key"
@@ -446,7 +274,7 @@ class TestTheWay:
         self, user: User, inner: Sshd, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         with sshd(tmp_path_factory.mktemp("closed"), "AllowTcpForwarding no\n") as closed:
-            let_in(closed, user.key)
+            authorize(closed, user.key)
             user.know(known_line(closed.port, closed.host.public))
             user.configure(f"Host last\n  HostName {HOST}\n  Port {inner.port}\n  ProxyJump {HOST}:{closed.port}")
             with pytest.raises(UnreachableError, match=f"opened no way on to {HOST}:{inner.port}"):
@@ -532,14 +360,14 @@ class TestNobodyThere:
             connect(SshTarget(HOST, me(), relay.port), timeout=0.5)
         relay.close()
 
-    def test_a_server_that_hangs_up_during_authentication_may_be_asked_again(
-        self, user: User, agent: Callable[[Path], None], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        write_key(tmp_path / "other")
-        agent(tmp_path / "other")
-        with sshd(tmp_path_factory.mktemp("short"), "MaxAuthTries 1\n") as short:
-            let_in(short, user.key)
-            user.know(known_line(short.port, short.host.public))
-            with pytest.raises(UnreachableError, match="hung up during authentication") as caught:
-                connect(at(short))
-            assert caught.value.retryable
+    def test_an_interrupt_ends_the_wait_and_leaves_nothing_behind(self, user: User) -> None:
+        assert user.known_hosts.exists()
+        before = set(threading.enumerate())
+
+        def interrupt(client: socket.socket) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            client.recv(1 << 16)
+
+        with RawServer(interrupt).running() as server, pytest.raises(KeyboardInterrupt):
+            connect(SshTarget(HOST, port=server.port))
+        assert not set(threading.enumerate()) - before

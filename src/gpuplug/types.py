@@ -256,7 +256,7 @@ class Endpoint:
 
 
 _TARGET = re.compile(
-    r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.+@$-]{0,63})@)?"
+    r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63})@)?"
     r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}))"
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
