@@ -67,7 +67,11 @@ def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
         (["up"], 2, "error: up needs a notebook\n\nhint: gpuplug --help\n"),
         (["ls", "--jsn"], 2, "error: gpuplug ls has no option '--jsn'\n\nhint: see gpuplug ls --help\n"),
         (["prices", "--disk", "x"], 2, "error: --disk: 'x' is no disk size"),
-        (["down", "123"], 2, "error: no instance '123'; open ones: none\n\nhint: gpuplug ls\n"),
+        (
+            ["down", "123"],
+            2,
+            "error: no instance '123' of this computer; open ones: none\n\nhint: gpuplug ls, and gpuplug adopt ID",
+        ),
         (["prices", "-p", "vast"], 1, "error: no key for vast: looked at VAST_API_KEY"),
     ],
 )

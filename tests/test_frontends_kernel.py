@@ -136,7 +136,7 @@ def test_an_empty_cell_rents_nothing(page: Kernel) -> None:
         ("%%remote_gpu -p vastt\n1", "UnknownNameError: no platform 'vastt'\n\nhint: did you mean vast?"),
         ("%%remote_gpu --disk big\n1", "UsageError: --disk: 'big' is no disk size; write a number of GB from 8 to 2000\n\nhint: --disk 20"),
         ("%gpu ls everything", "UsageError: %gpu ls takes no 'everything'\n\nhint: %gpu ls --help"),
-        ("%gpu down nobody", "UnknownNameError: no instance 'nobody'; open ones: "),
+        ("%gpu down nobody", "UnknownNameError: no instance 'nobody' of this computer; open ones: "),
         ("%%remote_gpu -i nothing\n1", "UnknownNameError: -i nothing: the notebook defines no such name"),
         ("%%remote_gpu\nx = = 1", "UsageError: syntax error in line 1: invalid syntax\n    x = = 1"),
         ("%%remote_gpu -p vast\n1", "AuthError: no key for vast: looked at VAST_API_KEY"),

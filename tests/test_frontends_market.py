@@ -102,3 +102,15 @@ def test_the_command_sees_and_ends_what_the_notebook_rented(page: Kernel, place:
     assert ended.stdout == "0 instances billing\n"
     spent = command(home, "spend", **place.env)
     assert f"#{number}" in spent.stdout
+
+
+def test_stop_says_what_the_disk_costs_a_day_and_start_reaches_it_again(page: Kernel, place: RunningMarket) -> None:
+    page.run(f"%%remote_gpu {RENT}\npass")
+    stopped = page.run("%gpu stop").out
+    assert "rests; its disk still bills $0." in stopped
+    assert "a day. %gpu start runs it again, %gpu down " in stopped
+    assert place.meter()["billing_now"] == 1
+    assert "is ready at $0." in page.run("%gpu start").out
+    assert "in all at most" in page.run("%gpu extend 1h").out
+    assert "hint: %gpu extend 1h" in page.run("%gpu extend soon").error
+    page.run("%gpu down")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import FINAL, CellRow, Lease, Ledger, State, nothing_today
+from gpuplug.ledger import FINAL, CellRow, Lease, Ledger, Rate, State, nothing_today
 from gpuplug.testing import FakeClock
 from gpuplug.types import ZERO, Money, SystemClock
 
@@ -138,7 +138,8 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 @given(st.floats(0, 10 * HOUR), st.floats(0, 10 * HOUR), st.floats(0, 10 * HOUR))
 def test_the_cost_is_disk_until_it_ran_and_the_full_price_after(boot: float, run: float, later: float) -> None:
     boot, run, later = round(boot, 3), round(run, 3), round(later, 3)
-    made = lease(state=State.GONE, running=1000 + boot, ended=1000 + boot + run)
+    rates = (Rate(1000.0, Money(3600)), Rate(1000 + boot, Money(360_000)))
+    made = lease(state=State.GONE, rates=rates, ended=1000 + boot + run)
     cost = made.cost(1000 + boot + run + later)
     expected = made.stopped_price.for_seconds(boot) + made.price.for_seconds(run)
     assert abs((cost - expected).micros) <= 2
@@ -150,12 +151,54 @@ def test_an_instance_that_never_existed_cost_nothing() -> None:
 
 def test_spend_counts_from_the_given_moment_and_leaves_out_make_believe_money(ledger: Ledger) -> None:
     now = FakeClock().now().timestamp()
-    ledger.intend(lease("gp-a", created=now - 2 * HOUR))
-    ledger.move("gp-a", State.GONE, running=now - 2 * HOUR, ended=now)
-    ledger.intend(lease("gp-b", created=now - HOUR, simulated=True))
-    ledger.move("gp-b", State.GONE, running=now - HOUR, ended=now)
+    for label, began, simulated in (("gp-a", now - 2 * HOUR, False), ("gp-b", now - HOUR, True)):
+        rates = (Rate(began, Money(360_000)),)
+        ledger.intend(lease(label, created=began, simulated=simulated, rates=rates))
+        ledger.move(label, State.GONE, ended=now)
     assert ledger.spent(0) == Money(720_000)
     assert ledger.spent(now - HOUR) == Money(360_000)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 5_000_000)), min_size=1, max_size=8),
+    st.integers(0, 60_000),
+)
+def test_the_cost_of_two_halves_is_the_cost_of_the_whole(steps: list[tuple[int, int]], middle: int) -> None:
+    began, rates = 1000.0, []
+    for seconds, micros in steps:
+        rates.append(Rate(began, Money(micros)))
+        began += seconds
+    made = lease(rates=tuple(rates))
+    end = began + 500
+    halves = made.cost(min(1000.0 + middle, end)) + made.cost(end, 1000.0 + middle)
+    assert abs((halves - made.cost(end)).micros) <= 1
+
+
+def test_each_rate_costs_for_as_long_as_it_held(tmp_path: Path) -> None:
+    clock = FakeClock()
+    ledger = Ledger(tmp_path, clock)
+    ledger.intend(lease(created=clock.now().timestamp(), rates=(Rate(clock.now().timestamp(), Money(3600)),)))
+    for seconds, micros in ((100, 360_000), (1000, 360_000), (1000, 3600), (500, 720_000)):
+        clock.advance(seconds)
+        ledger.charge("gp-1", Money(micros))
+    clock.advance(50)
+    made = ledger.lease("gp-1")
+    assert [rate.price.micros for rate in made.rates] == [3600, 360_000, 3600, 720_000]
+    assert made.cost(clock.now().timestamp()) == Money(100 + 200_000 + 500 + 10_000)
+    assert made.rate == Money(720_000)
+    ledger.close()
+
+
+def test_a_bad_host_is_remembered_for_as_long_as_it_is_asked_about(tmp_path: Path) -> None:
+    clock = FakeClock()
+    ledger = Ledger(tmp_path, clock)
+    assert ledger.shunned(0) == {}
+    ledger.shun("vast", "m1", "wrong GPU")
+    ledger.shun("vast", "m1", "never ready")
+    assert ledger.shunned(clock.now().timestamp() - 60) == {("vast", "m1"): "never ready"}
+    clock.advance(3600)
+    assert ledger.shunned(clock.now().timestamp() - 60) == {}
+    ledger.close()
 
 
 def test_a_lease_bills_until_its_end_is_proven(ledger: Ledger) -> None:

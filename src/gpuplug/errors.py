@@ -23,6 +23,7 @@ GpuplugError
 │   ├── HostKeyError          another key than the pinned one: nothing was sent
 │   ├── LinkError             the connection is down; the instance may well run on
 │   ├── AgentError            the agent refused or answered nonsense
+│   ├── PreemptedError        a spot machine was taken away
 │   └── WrongHardwareError    another GPU than was rented
 ├── RemoteError           the cell itself raised on the instance
 ├── DetachedError         the user left while the cell ran on
@@ -177,6 +178,10 @@ class LinkError(HostError):
 
 class AgentError(HostError):
     """The agent refused a request or answered nonsense."""
+
+
+class PreemptedError(HostError):
+    """A spot machine was taken away, because somebody bid more for it."""
 
 
 class WrongHardwareError(HostError):

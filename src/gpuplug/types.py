@@ -307,10 +307,14 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a key opens. `balance` is prepaid money that is left; None where the provider does not tell."""
+    """What a key opens. `balance` is prepaid money that is left; None where the provider does not tell.
+
+    `told` is the provider's own wall time when it answered.
+    """
 
     balance: Money | None = None
     scopes: tuple[str, ...] = ()
+    told: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,9 +335,10 @@ class Traits:
     `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers `Pausable`
     and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
     set by each host, others are the provider's list. `keyless_prices` can be read without an account. Each started
-    `increment_s` is billed whole. `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new
-    instance may be absent from the list; `verify_gap_s` is the time between the two listings that prove an instance
-    gone. Where nothing `boots` the machine is there already: one that does not answer now will not by waiting.
+    `increment_s` is billed whole. With `stop_keeps_disk` the container's own disk outlives a stop, not only volumes.
+    `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new instance may be absent from the list;
+    `verify_gap_s` is the time between the two listings that prove an instance gone.
+    Where nothing `boots` the machine is there already: one that does not answer now will not by waiting.
     """
 
     free: bool = False
@@ -348,6 +353,7 @@ class Traits:
     self_destroy: bool = False
     notice_s: float = 0.0
     increment_s: float = 1.0
+    stop_keeps_disk: bool = True
     list_lag_s: float = 0.0
     verify_gap_s: float = 0.0
     ready_s: float = 60.0

@@ -10,7 +10,7 @@ from .probe import probe
 from .runner import Runner, is_id
 from .snapshot import Snapshot
 from .staging import FileError
-from .switch import Switch, uptime
+from .switch import Switch, terms_in, uptime
 
 Answer = Tuple[wire.Header, bytes]
 
@@ -82,11 +82,7 @@ class Bulk:
         }, b""
 
     def _terms(self, header: wire.Header, _payload: bytes) -> Answer:
-        lease, budget = header.get("lease_s"), header.get("budget_s")
-        self._switch.set_terms(
-            None if lease is None else float(lease),
-            None if budget is None else float(budget),
-        )
+        self._switch.set_terms(terms_in(header))
         return {}, b""
 
     def _value_put(self, header: wire.Header, payload: bytes) -> Answer:

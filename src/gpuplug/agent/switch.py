@@ -3,9 +3,19 @@
 import contextlib
 import os
 import time
-from typing import Optional
+from typing import Any, Dict, Mapping, Optional
 
 SILENT_S = 30.0
+TERMS = ("lease_s", "budget_s", "hard_s")
+
+
+def terms_in(header: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+    """Return the terms that `header` names: seconds, or None for no such deadline.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    return {name: None if header[name] is None else float(header[name]) for name in TERMS if name in header}
 
 
 def uptime() -> float:
@@ -29,15 +39,15 @@ class Switch:
         with contextlib.suppress(OSError):
             self._write("contact", uptime())
 
-    def set_terms(self, lease_s: Optional[float], budget_s: Optional[float]) -> None:
-        """Set the lease in seconds, and the budget's deadline in seconds from now (None: no deadline)."""
-        if lease_s is not None:
-            self._write("lease", lease_s)
-        if budget_s is not None:
-            self._write("budget", uptime() + budget_s)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self._folder, "budget"))
+    def set_terms(self, terms: Mapping[str, Optional[float]]) -> None:
+        """Set those of `TERMS` that are given, in seconds: the lease, and deadlines from now (None: no such deadline)."""
+        for name, seconds in terms.items():
+            file = name[: -len("_s")]
+            if seconds is not None:
+                self._write(file, seconds if name == "lease_s" else uptime() + seconds)
+            elif name == "budget_s":  # lease and hard end cannot be lifted
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._folder, file))
         self.contact()
 
     def lease_left(self) -> Optional[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.config.convert import dollars, gigabytes, gpus, names, terms, words
+from gpuplug.config.convert import dollars, gigabytes, gpus, image, names, terms, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,22 @@ class Option:
     env: str = ""
     repeat: bool = False
 
+
+VERBS: dict[str, str] = {
+    "status": "what runs, what it costs, what was spent today (also `%gpu` alone)",
+    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
+    "up": "rent an instance for this notebook without running anything",
+    "down": "destroy this notebook's instances and prove it: down [NAME...]",
+    "stop": "let this notebook's instances rest: the disk stays and bills: stop [NAME...]",
+    "start": "start what rests and reach it: start [NAME...]",
+    "extend": "put off the hard end of this notebook's instances: extend 1h [NAME...]",
+    "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
+    "ls": "every instance of the account that carries our label, and what each costs",
+    "files": "the files in the working folder on the instance",
+    "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
+    "spend": "what was spent: today, this month, by instance",
+}
+TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt"})
 
 RENT = (CELL, "up")
 _LOOK = (CELL, "up", "prices")
@@ -84,7 +100,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--image",),
         "image",
-        str,
+        image,
         "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime",
         "NAME",
         "container image",
@@ -162,10 +178,19 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "do not ask; a first spend then needs a standing budget (GPUPLUG_BUDGET)",
-        RENT,
+        (*RENT, "start"),
     ),
     Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
+    Option(
+        ("--cross-check",),
+        "cross_check",
+        None,
+        "off",
+        "",
+        "ask the vendors' own clients the same and show what differs (needs gpuplug[sdk])",
+        ("doctor",),
+    ),
     Option(
         ("--help",),
         "help",
@@ -173,19 +198,9 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "show this help",
-        (CELL, "up", "down", "prices", "ls", "files", "spend", "status"),
+        (CELL, *VERBS),
     ),
 )
-
-VERBS: dict[str, str] = {
-    "status": "what runs, what it costs, what was spent today (also `%gpu` alone)",
-    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
-    "up": "rent an instance for this notebook without running anything",
-    "down": "destroy this notebook's instances and prove it: down [NAME...]",
-    "ls": "every instance of the account that carries our label, and what each costs",
-    "files": "the files in the working folder on the instance",
-    "spend": "what was spent: today, this month, by instance",
-}
 
 
 def table(verb: str) -> list[Option]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.engine.proving import check_hardware, check_standing
 from gpuplug.errors import (
     HostError,
     HostKeyError,
@@ -36,6 +37,7 @@ _NEXT_KEY = "next host key: "
 _LOG_PAUSE_S = 5.0
 _SWITCH_S = 5.0
 _POLL_S = 0.2
+_FRESH = 0.2  # a pull that has said something within this part of the patience makes progress
 
 
 @dataclass(slots=True)
@@ -68,6 +70,11 @@ class Linking:
             TooDearError: it bills more than `cap` per hour.
             ProviderError: where nothing boots, so that there is nothing to wait for: it cannot be reached now.
         """
+        if provider.traits.identity and not self._renting.identity_key(lease):
+            raise HostError(
+                f"the keys of #{lease.instance_id} lie on the computer that rented it: no cell can run there from here",
+                hint=f"%gpu down {lease.instance_id}",
+            )
         reach = self._reach if provider.traits.boots else self._knock
         lease, connection = reach(provider, lease, cap, talk)
         try:
@@ -100,14 +107,15 @@ class Linking:
 
     def _reach(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> tuple[Lease, Connection]:
         talk.phase("boot")
-        deadline = self._clock.monotonic() + self._ready_s
+        patience = _Patience(self._clock, self._ready_s)
         pause = min(3.0, max(0.2, provider.traits.ready_s / 30))
         next_log = 0.0
         reason = "no answer"
-        while self._clock.monotonic() < deadline:
+        while not patience.over:
             try:
                 instance = self._observe(provider, lease, cap)
                 lease = self._ledger.lease(lease.label)
+                patience.look(instance)
                 talk.phase("ssh" if instance.state is InstanceState.RUNNING else "boot", instance.status[:80])
                 if instance.state is InstanceState.RUNNING:
                     return lease, provider.connect(instance, self._identity(lease))
@@ -120,7 +128,7 @@ class Linking:
             except (NotReadyError, UnreachableError, ReplyError) as error:
                 reason = error.message
             self._clock.sleep(pause)
-        raise HostError(f"{lease.gpu} #{lease.instance_id} was not ready after {self._ready_s:.0f} s: {reason}")
+        raise HostError(f"{lease.gpu} #{lease.instance_id} was not ready after {patience.waited:.0f} s: {reason}")
 
     def _knock(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> tuple[Lease, Connection]:
         """Ask once: a machine that is there already does not become ready by waiting."""
@@ -135,13 +143,10 @@ class Linking:
             if self._clock.now().timestamp() - lease.created < provider.traits.list_lag_s:
                 raise NotReadyError("the provider does not show it yet")
             raise HostError(f"{lease.gpu} #{lease.instance_id} has vanished at {provider.name}")
-        if instance.state in {InstanceState.FAILED, InstanceState.STOPPED}:
-            raise HostError(
-                f"{lease.gpu} #{lease.instance_id} is {instance.state.value}: {instance.status or 'no reason given'}"
-            )
+        self._renting.observe(lease, instance)
+        check_standing(lease, instance)
         if instance.price > cap:
             raise TooDearError(f"{lease.gpu} #{lease.instance_id} bills {instance.price}/h, above {cap}/h")
-        self._renting.observe(lease, instance)
         return instance
 
     def _identity(self, lease: Lease) -> Identity:
@@ -186,6 +191,7 @@ class Linking:
             instance = provider.show(lease.instance_id)
             if instance is None:
                 raise HostError(f"{lease.gpu} #{lease.instance_id} does not exist any more")
+            check_standing(lease, instance)
             return provider.connect(instance, self._identity(self._ledger.lease(lease.label)))
 
         talk.phase("agent")
@@ -200,29 +206,32 @@ class Linking:
         return Live(lease, provider, session, sync, probe)
 
 
+class _Patience:
+    """How long a rented machine is waited for: `ready_s`, and as long again while its image pull makes progress."""
+
+    def __init__(self, clock: Clock, ready_s: float) -> None:
+        self._clock = clock
+        self._ready_s = ready_s
+        self._began = self._moved = clock.monotonic()
+        self._status = ""
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the wait began."""
+        return self._clock.monotonic() - self._began
+
+    @property
+    def over(self) -> bool:
+        """Whether it has taken too long."""
+        fresh = self._clock.monotonic() - self._moved < self._ready_s * _FRESH
+        return self.waited >= self._ready_s * (2 if fresh else 1)
+
+    def look(self, instance: Instance) -> None:
+        """Note whether the pull has come on."""
+        if instance.state is InstanceState.BOOTING and instance.status not in {"", self._status}:
+            self._status, self._moved = instance.status, self._clock.monotonic()
+
+
 def kernel_id(notebook: str) -> str:
     """Return the notebook's name as the agent's kernel id."""
     return re.sub(r"[^A-Za-z0-9_.-]", "-", notebook)[-80:]
-
-
-def check_hardware(lease: Lease, probe: Mapping[str, Any]) -> None:
-    """Compare the GPUs that the instance shows with those that were rented; a provider that is free may have none.
-
-    Raises:
-        WrongHardwareError: another model or number.
-    """
-    if not lease.price.micros:
-        return
-    shown = [str(name) for name, *_ in probe.get("gpus", [])]
-    model = _model_number(lease.gpu)
-    matching = [name for name in shown if model in re.sub(r"[^a-z0-9]", "", name.casefold())]
-    if len(matching) < lease.gpu_count:
-        raise WrongHardwareError(
-            f"{lease.gpu_count} x {lease.gpu} was rented, #{lease.instance_id} has {', '.join(shown) or 'no GPU'}",
-        )
-
-
-def _model_number(gpu: str) -> str:
-    """Return the part of a GPU's name that all spellings share: `4090` of `RTX 4090`, `a100` of `A100 SXM4`."""
-    words = [word for word in re.split(r"[^a-z0-9]+", gpu.casefold()) if any(character.isdigit() for character in word)]
-    return words[0] if words else re.sub(r"[^a-z0-9]", "", gpu.casefold())

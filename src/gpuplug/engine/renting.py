@@ -10,9 +10,9 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError
-from gpuplug.ledger import Lease, Ledger, State
-from gpuplug.types import LABEL_PREFIX, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
+from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
+from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
+from gpuplug.types import LABEL_PREFIX, ZERO, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
 _BUDGET_SLACK_S = 60  # until the first cell sets its own deadline, with the same slack for bringing results home
 PROOF_DEADLINE_S = 180.0
+TOMBSTONE_S = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,15 @@ class Renting:
             ProviderError: nothing was made, or (UnknownOutcomeError) it is not known and the ledger keeps looking.
         """
         lease, start = self._intend(provider, offer, wish)
-        spec = Spec(wish.options.image, wish.options.disk, wish.options.max_price, start)
+        bid = lease.bid if offer.spot else None
+        spec = Spec(wish.options.image, wish.options.disk, wish.options.max_price, start, bid)
         instance_id = ""
         try:
             instance_id = provider.launch(offer, spec, lease.label)
             return self._ledger.move(lease.label, State.BOUND, instance_id=instance_id)
         except UnknownOutcomeError as error:
             return self._find_lost(provider, lease, error)
-        except ProviderError:
+        except (ProviderError, UsageError):
             self._never_made(lease, "refused")
             raise
         except LedgerError as error:  # what cannot be written down must not go on billing
@@ -112,18 +114,39 @@ class Renting:
 
     def reconcile(self, provider: Provider, seen: list[Instance]) -> list[Lease]:
         """Bring the open leases of `provider` in line with its list; returns them as they then stand."""
+        self.reopen_late(provider, seen, lambda _: None)
         by_label = {instance.label: instance for instance in seen}
         leases = [lease for lease in self._ledger.open_leases() if lease.provider == provider.name]
         return [self._settle(provider, lease, by_label.get(lease.label)) for lease in leases]
 
-    def take_over(self, instance: Instance, notebook: str) -> Lease:
-        """Write an instance with our label that this ledger does not know into it, so that its end can be proven."""
+    def reopen_late(self, provider: Provider, seen: list[Instance], say: Callable[[str], None]) -> None:
+        """Take back that an instance is gone or was never made when the list shows it after all, and ask for its end.
+
+        A create whose reply was lost may come up long after its time; its keys are thrown away by then.
+        """
+        listed = {instance.label: instance for instance in seen}
+        for lease in self._ledger.leases(self._now() - TOMBSTONE_S):
+            instance = listed.get(lease.label)
+            if instance is None or lease.state not in FINAL or lease.provider != provider.name:
+                continue
+            say(
+                f"#{instance.id} {lease.gpu} {provider.name} is listed though it was taken as {lease.state.value}: ending it"
+            )
+            self._ledger.reopen(lease.label, instance.id, instance.price)
+            self._terminate(provider, lease, instance.id)
+
+    def adopt(self, instance: Instance, notebook: str) -> Lease:
+        """Write an instance with our label that this ledger does not know into it: what it costs and its end are ours.
+
+        Its keys lie on the computer that rented it, so that no cell can run there from here.
+        """
+        began = instance.started.timestamp() if instance.started else self._now()
         lease = Lease(
             label=instance.label,
             provider=instance.provider,
             notebook=notebook,
             name="",
-            state=State.DESTROYING,
+            state=State.ADOPTED,
             gpu=instance.gpu,
             gpu_count=instance.gpu_count,
             machine=instance.machine,
@@ -133,18 +156,20 @@ class Renting:
             nonce="",
             lease_s=0,
             hard_s=0,
-            created=instance.started.timestamp() if instance.started else self._now(),
+            created=began,
             instance_id=instance.id,
-            note="taken over",
+            rates=(Rate(began, instance.price),),
         )
         self._ledger.intend(lease)
         return lease
 
     def observe(self, lease: Lease, instance: Instance) -> Lease:
-        """Note when the instance began to run, and its price as billed."""
-        if instance.state is InstanceState.RUNNING and lease.running is None:
-            return self._ledger.move(lease.label, lease.state, running=self._now(), price=instance.price)
-        return lease
+        """Note what the instance bills from now on."""
+        if instance.state not in {InstanceState.RUNNING, InstanceState.STOPPED}:
+            return lease
+        if instance.state is InstanceState.RUNNING and instance.price != lease.price:
+            self._ledger.move(lease.label, lease.state, price=instance.price)
+        return self._ledger.charge(lease.label, instance.price)
 
     def _intend(self, provider: Provider, offer: Offer, wish: Wish) -> tuple[Lease, StartParams]:
         label = LABEL_PREFIX + secrets.token_hex(16)
@@ -172,6 +197,11 @@ class Renting:
             hard_s=terms.hard,
             created=self._now(),
             simulated=provider.traits.simulated,
+            sent_key=host_public,
+            vram_mb=offer.vram_mb,
+            cuda=offer.cuda,
+            bid=offer.price - offer.stopped_price if offer.spot else ZERO,
+            rates=(Rate(self._now(), offer.stopped_price),),
         )
         self._ledger.intend(lease)
         return lease, start

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.errors import LedgerError, ProviderError
+from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
 from gpuplug.frontends import opening
 from gpuplug.ledger import State
 from gpuplug.types import GpuWish
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gpuplug.config import Options
-    from gpuplug.engine import Engine, Row
+    from gpuplug.engine import Engine
+    from gpuplug.engine.inventory import Row
+    from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
     from gpuplug.types import Offer
 
 _SHOWN_OFFERS = 10
 _MONTH_DAYS = 30
+_DAY_S = 86_400
 
 
 def greeting(engine: Engine) -> str:
@@ -160,6 +163,56 @@ def down(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     return "0 instances billing" + ("" if ended else "; nothing to end")
 
 
+def stop(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
+    """Let instances rest, and say what that still costs."""
+    resting = [lease for lease in engine.stop(options, say) if lease.price.micros]
+    lines = [
+        f"{_named(lease)} rests; its disk still bills {lease.rate.for_seconds(_DAY_S)} a day. "
+        f"%gpu start runs it again, %gpu down {lease.instance_id} ends it"
+        for lease in resting
+    ]
+    return "\n".join(lines) or "nothing to stop"
+
+
+def adopt(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
+    """Take over what another computer rented: from now on its cost is counted here and `down` ends it.
+
+    Raises:
+        UsageError: no id was given, or it is this computer's own.
+    """
+    if not options.words:
+        raise UsageError("adopt needs the id of an instance", hint="%gpu ls")
+    return "\n".join(_age_line(engine, lease) for lease in engine.adopt(options))
+
+
+def up(engine: Engine, options: Options, talk: Talk) -> str:
+    """Rent an instance, or take the warm one."""
+    return ready(engine.up(options, talk).lease)
+
+
+def start(engine: Engine, options: Options, talk: Talk) -> str:
+    """Start what rests and reach it."""
+    return "\n".join(ready(live.lease) for live in engine.start(options, talk)) or "nothing rests"
+
+
+def extend(engine: Engine, options: Options, talk: Talk) -> str:
+    """Put off the hard end, and say what can be lost now.
+
+    Raises:
+        UsageError: the first word is no duration.
+    """
+    try:
+        seconds = config.duration(options.words[0] if options.words else "")
+    except ValueError as error:
+        raise UsageError(f"%gpu extend: {error}", hint="%gpu extend 1h") from None
+    lines = [
+        f"{_named(lease)} ends by itself {lease.hard_s / 3600:.1f} h after it was rented; "
+        f"{lease.price.for_seconds(lease.hard_s)} in all at most"
+        for lease in engine.extend(seconds, replace(options, words=options.words[1:]), talk)
+    ]
+    return "\n".join(lines) or "no instance of this notebook"
+
+
 def spend(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
     """Today, thirty days, and each lease of these thirty days."""
     now = engine.clock.now().timestamp()
@@ -183,6 +236,23 @@ def spend(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str
     )
 
 
+def doctor(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
+    """Say each finding as it is made.
+
+    Raises:
+        GpuplugError: something is not as it should be.
+    """
+    ill = 0
+    for finding in engine.examine(options):
+        ill += not finding.fine
+        say(f"{'ok ' if finding.fine else 'ILL'} {finding.what}: {finding.text}")
+        if not finding.fine and finding.hint:
+            say(f"    hint: {finding.hint}")
+    if ill:
+        raise GpuplugError(f"{ill} finding{'s' if ill > 1 else ''} to mend", hint="do what the hints above say")
+    return "all is well"
+
+
 def files(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """List the files in the working folder on the instance."""
     rows = [(path, size) for path, size in engine.files(options)]
@@ -194,9 +264,13 @@ VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
     "prices": prices,
     "ls": ls,
     "down": down,
+    "stop": stop,
+    "adopt": adopt,
+    "doctor": doctor,
     "spend": spend,
     "files": files,
 }
+TALKING_VERBS: dict[str, Callable[[Engine, Options, Talk], str]] = {"up": up, "start": start, "extend": extend}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -15,6 +15,8 @@ class State(enum.Enum):
     UNKNOWN = "unknown"  # asked, and its fate is not known: found by its label or waited out
     BOUND = "bound"  # the provider gave an id
     READY = "ready"  # proven and reached
+    STOPPED = "stopped"  # it rests by the user's wish: its disk stays and bills
+    ADOPTED = "adopted"  # another computer rented it; here its cost is counted and its end asked for
     DESTROYING = "destroying"  # its end was asked for and is not proven
     GONE = "gone"  # proven: absent from two listings and from a direct reading
     FAILED = "failed"  # cleanly refused: it never existed
@@ -24,10 +26,20 @@ FINAL = frozenset({State.GONE, State.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """What an instance costs per hour from `since` on, until the next rate."""
+
+    since: float
+    price: Money
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """One instance from intent to proof of its end. Times are seconds since 1970 in UTC; prices are per hour.
 
-    `host_key` is the pinned public line; the private keys lie in files of their own, named by `label`.
+    `price` is what it costs while it runs, `stopped_price` while it boots or rests, `rates` what it really cost and
+    when. `host_key` is the pinned public line, `sent_key` the one that the start command puts in place; the private
+    keys lie in files of their own, named by `label`. `bid` is zero unless a higher one can take the machine away.
     """
 
     label: str
@@ -48,19 +60,28 @@ class Lease:
     instance_id: str = ""
     rotated: bool = False
     simulated: bool = False
-    running: float | None = None
     ended: float | None = None
     note: str = ""
+    sent_key: str = ""
+    vram_mb: int = 0
+    cuda: str = ""
+    bid: Money = ZERO
+    rates: tuple[Rate, ...] = ()
 
     def cost(self, now: float, since: float = 0.0) -> Money:
-        """Return what it has cost between `since` and `now`: disk until it ran, then the full price."""
+        """Return what it has cost between `since` and `now`: each rate for as long as it held."""
         if self.state is State.FAILED:
             return ZERO
         end = min(now, self.ended if self.ended is not None else now)
-        ran = min(self.running if self.running is not None else end, end)
-        idle = max(0.0, ran - max(self.created, since))
-        busy = max(0.0, end - max(ran, since))
-        return self.stopped_price.for_seconds(round(idle, 3)) + self.price.for_seconds(round(busy, 3))
+        rates = self.rates or (Rate(self.created, self.stopped_price),)
+        ends = [*(later.since for later in rates[1:]), end]
+        spans = (max(0.0, min(until, end) - max(rate.since, since)) for rate, until in zip(rates, ends, strict=True))
+        return sum((rate.price.for_seconds(round(span, 3)) for rate, span in zip(rates, spans, strict=True)), ZERO)
+
+    @property
+    def rate(self) -> Money:
+        """What it costs per hour now."""
+        return self.rates[-1].price if self.rates else self.stopped_price
 
     @property
     def billing(self) -> bool:

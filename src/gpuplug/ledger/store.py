@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger.rows import FINAL, CellRow, Lease, State
+from gpuplug.ledger.rows import FINAL, CellRow, Lease, Rate, State
 from gpuplug.types import ZERO, Clock, Money
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _SCHEMA_VERSION = 1
@@ -24,13 +25,19 @@ CREATE TABLE IF NOT EXISTS leases(
   gpu TEXT NOT NULL, gpu_count INTEGER NOT NULL, machine TEXT NOT NULL, price INTEGER NOT NULL,
   stopped_price INTEGER NOT NULL, host_key TEXT NOT NULL, nonce TEXT NOT NULL, lease_s INTEGER NOT NULL,
   hard_s INTEGER NOT NULL, created REAL NOT NULL, instance_id TEXT NOT NULL, rotated INTEGER NOT NULL,
-  simulated INTEGER NOT NULL, running REAL, ended REAL, note TEXT NOT NULL) STRICT;
+  simulated INTEGER NOT NULL, ended REAL, note TEXT NOT NULL, sent_key TEXT NOT NULL, vram_mb INTEGER NOT NULL,
+  cuda TEXT NOT NULL, bid INTEGER NOT NULL, rates TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS leases_by_state ON leases(state);
 CREATE TABLE IF NOT EXISTS cells(
   id TEXT PRIMARY KEY, label TEXT NOT NULL, notebook TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
   cost INTEGER NOT NULL, status TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS bad_hosts(
+  provider TEXT NOT NULL, machine TEXT NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL,
+  PRIMARY KEY(provider, machine)) STRICT;
 """
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Lease))
+_MOVABLE = frozenset(_COLUMNS) - {"label", "rates"}
+_FINAL = ",".join(f"'{state.value}'" for state in FINAL)
 
 
 class Ledger:
@@ -51,6 +58,19 @@ class Ledger:
         """Whether anything was ever written; reading an absent ledger costs nothing."""
         return self.path.exists()
 
+    def check(self) -> None:
+        """Return when the file is whole and can be written, or does not exist yet.
+
+        Raises:
+            LedgerError: it is damaged or read-only.
+        """
+        if not self.exists:
+            return
+        with self._write() as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+
     def close(self) -> None:
         """Close the connections of all threads. May be repeated."""
         for connection in self._opened:
@@ -65,21 +85,63 @@ class Ledger:
             connection.execute(f"INSERT INTO leases({','.join(_COLUMNS)}) VALUES({marks})", _to_row(lease))
 
     def move(self, label: str, state: State, **changes: str | float | Money | None) -> Lease:
-        """Set the state and any of `instance_id`, `price`, `host_key`, `rotated`, `running`, `ended`, `note`.
+        """Set the state and any other field but the rates.
 
         A final row never moves again; the row as it then stands is returned.
         """
         values = {"state": state.value, **{name: _plain(value) for name, value in changes.items()}}
-        if unknown := set(values) - set(_COLUMNS):
+        if unknown := set(values) - _MOVABLE:
             raise LedgerError(f"no such field of a lease: {sorted(unknown)}")
-        sets = ",".join(f"{name}=?" for name in values)
-        final = ",".join(f"'{state.value}'" for state in FINAL)
+        self._update(label, values)
+        return self.lease(label)
+
+    def charge(self, label: str, price: Money) -> Lease:
+        """Note that the instance costs `price` per hour from now on. Repeating the same price changes nothing."""
+        now = self._clock.now().timestamp()
+        with self._write() as connection:
+            (text,) = connection.execute("SELECT rates FROM leases WHERE label=?", (label,)).fetchone()
+            rates = json.loads(text)
+            if not rates or rates[-1][1] != price.micros:
+                connection.execute(
+                    f"UPDATE leases SET rates=? WHERE label=? AND state NOT IN ({_FINAL})",  # noqa: S608 - constants
+                    (json.dumps([*rates, [now, price.micros]]), label),
+                )
+        return self.lease(label)
+
+    def reopen(self, label: str, instance_id: str, price: Money) -> Lease:
+        """Take back a final state: the provider lists the instance, at `price` per hour, so that it may bill.
+
+        What it cost since its supposed end counts at the last rate known.
+        """
         with self._write() as connection:
             connection.execute(
-                f"UPDATE leases SET {sets} WHERE label=? AND state NOT IN ({final})",  # noqa: S608 - names checked above
+                "UPDATE leases SET state=?, instance_id=?, price=max(price, ?), ended=NULL WHERE label=?",
+                (State.DESTROYING.value, instance_id, price.micros, label),
+            )
+        return self.charge(label, price)
+
+    def _update(self, label: str, values: Mapping[str, object]) -> None:
+        sets = ",".join(f"{name}=?" for name in values)
+        with self._write() as connection:
+            connection.execute(
+                f"UPDATE leases SET {sets} WHERE label=? AND state NOT IN ({_FINAL})",  # noqa: S608 - names are checked
                 (*values.values(), label),
             )
-        return self.lease(label)
+
+    def shun(self, provider: str, machine: str, reason: str) -> None:
+        """Remember that `machine` was no good. May be repeated: the newest reason counts."""
+        row = (provider, machine, self._clock.now().timestamp(), reason)
+        with self._write() as connection:
+            connection.execute("INSERT OR REPLACE INTO bad_hosts VALUES(?,?,?,?)", row)
+
+    def shunned(self, since: float) -> dict[tuple[str, str], str]:
+        """Return the reason for each (provider, machine) that was no good after `since`."""
+        if not self.exists:
+            return {}
+        query = "SELECT provider, machine, reason FROM bad_hosts WHERE since >= ?"
+        with self._reading():
+            rows = self._connection().execute(query, (since,)).fetchall()
+        return {(provider, machine): reason for provider, machine, reason in rows}
 
     def lease(self, label: str) -> Lease:
         """Return one lease by its label."""
@@ -180,14 +242,24 @@ def _plain(value: str | float | Money | None) -> str | float | None:
 
 
 def _to_row(lease: Lease) -> tuple[object, ...]:
-    values = (getattr(lease, name) for name in _COLUMNS)
-    return tuple(value.value if isinstance(value, State) else _plain(value) for value in values)
+    return tuple(_column(getattr(lease, name)) for name in _COLUMNS)
+
+
+def _column(value: object) -> object:
+    if isinstance(value, State):
+        return value.value
+    if isinstance(value, Money):
+        return value.micros
+    if isinstance(value, tuple):
+        return json.dumps([[rate.since, rate.price.micros] for rate in value])
+    return value
 
 
 def _from_row(row: tuple[Any, ...]) -> Lease:
     values = dict(zip(_COLUMNS, row, strict=True))
-    for name in ("price", "stopped_price"):
+    for name in ("price", "stopped_price", "bid"):
         values[name] = Money(values[name])
     for name in ("rotated", "simulated"):
         values[name] = bool(values[name])
+    values["rates"] = tuple(Rate(since, Money(micros)) for since, micros in json.loads(values["rates"]))
     return Lease(**{**values, "state": State(values["state"])})

@@ -73,13 +73,17 @@ class Commands:
             print(overview() if line.split()[:1] == ["--help"] else config.help_text(verb))  # noqa: T201 - a cell's output
             return
         with self._interruptible():
-            text = self._up(options) if verb == "up" else verbs.VERBS[verb](self.engine, options, print)
+            text = (
+                self._talk(verb, options)
+                if verb in verbs.TALKING_VERBS
+                else verbs.VERBS[verb](self.engine, options, print)
+            )
         print(text)  # noqa: T201 - a cell's output
 
-    def _up(self, options: Options) -> str:
+    def _talk(self, verb: str, options: Options) -> str:
         drawing = self._drawing(options)
         try:
-            return verbs.ready(self.engine.up(options, drawing).lease)
+            return verbs.TALKING_VERBS[verb](self.engine, options, drawing)
         finally:
             drawing.finish()
 

@@ -17,10 +17,10 @@ from gpuplug.errors import (
 )
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
 from gpuplug.providers._http import HttpClient, NeverSentError
-from gpuplug.providers._reading import mapping
+from gpuplug.providers._reading import http_date, mapping
 from gpuplug.providers._start import SelfDestroy, start_command
 from gpuplug.providers.vast import refusals, rows, search
-from gpuplug.types import LABEL_PREFIX, Traits
+from gpuplug.types import LABEL_PREFIX, Account, Traits
 
 if TYPE_CHECKING:
     from gpuplug.providers import Access
@@ -33,12 +33,14 @@ _ASK = "/api/v0/asks/{id}/"
 _LIST = "/api/v1/instances/"
 _INSTANCE = "/api/v0/instances/{id}/"
 _LOGS = "/api/v0/instances/request_logs/{id}/"
+_USER = "/api/v0/users/current"
 # The provider's own limits: one call in so many seconds for each method and route; searches ten a minute.
 _PACES = {
     ("POST", _SEARCH): Pace(10, 60.0),
     ("PUT", _ASK): Pace(1, 4.5),
     ("GET", _LIST): Pace(1, 1.0),
     ("GET", _INSTANCE): Pace(1, 2.0),
+    ("PUT", _INSTANCE): Pace(1, 1.0),
     ("DELETE", _INSTANCE): Pace(1, 3.0),
     ("PUT", _LOGS): Pace(1, 1.0),
 }
@@ -74,6 +76,10 @@ class VastProvider:
         self._names: tuple[float, list[str]] | None = None
         self.traits = Traits(
             stop=True,
+            account=True,
+            spot=True,
+            market=True,
+            keyless_prices=True,
             logs=True,
             self_destroy=True,
             list_lag_s=1.0 if self._simulated else 60.0,
@@ -192,6 +198,39 @@ class VastProvider:
         if not refusals.succeeded(reply) and not refusals.unknown_instance(reply):
             raise refusals.refusal(reply, self._key_source)
 
+    def stop(self, instance_id: str) -> None:
+        """Ask for its rest; its disk stays and BILLS ON. May be repeated.
+
+        Raises:
+            ProviderError: it was not accepted.
+        """
+        self._ask(Call("PUT", _INSTANCE, target=instance_id, body={"state": "stopped"}, safe=True))
+
+    def start(self, instance_id: str) -> None:
+        """Ask for it to run again: COSTS MONEY. May be repeated.
+
+        Raises:
+            NotReadyError: its GPU is taken; the wish is queued there and would come true unseen: stop it.
+            ProviderError: it was not accepted.
+        """
+        reply = self._http.send(Call("PUT", _INSTANCE, target=instance_id, body={"state": "running"}, safe=True))
+        if refusals.queued(reply):
+            raise NotReadyError(
+                f"vast has queued the start of {instance_id}: {refusals.words(reply)}", retry_after=60.0
+            )
+        if not refusals.succeeded(reply):
+            raise refusals.refusal(reply, self._key_source)
+
+    def account(self) -> Account:
+        """Read the prepaid credit that is left. Costs nothing, may be repeated.
+
+        Raises:
+            AuthError: the key is not accepted.
+            ProviderError: no usable answer.
+        """
+        reply = self._ask(Call("GET", _USER, safe=True))
+        return Account(rows.balance(reply.body), told=http_date(reply.headers))
+
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection. Tries direct, then proxy.
 
@@ -268,7 +307,7 @@ class VastProvider:
             "client_id": "me",
             "image": spec.image,
             "env": {},
-            "price": None,
+            "price": None if spec.bid is None else float(spec.bid.exact()),
             "disk": float(search.disk_gb(spec.disk_gb)),
             "label": label,
             "onstart": start_command(spec.start, destroy),

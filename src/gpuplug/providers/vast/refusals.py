@@ -32,6 +32,11 @@ def words(reply: Reply) -> str:
     return ": ".join(word for word in told if word)
 
 
+def queued(reply: Reply) -> bool:
+    """Tell whether a start was accepted but waits for a GPU that somebody else has."""
+    return reply.status < REFUSED and "unavailable" in words(reply) and not succeeded(reply)
+
+
 def unknown_instance(reply: Reply) -> bool:
     """Tell whether the provider says that there is no such instance: not that the key or the route is wrong."""
     return reply.status == _NOT_FOUND and mapping(reply.body).get("error") == "no_such_instance"

@@ -84,6 +84,12 @@ def _float(value: object, high: int) -> float:
     return float(number(value, 0, high) or 0)
 
 
+def balance(row: object) -> Money | None:
+    """Return the prepaid credit that is left, less what is owed; None when it is not told."""
+    credit = number(mapping(row).get("credit"), -_DEAREST, _DEAREST)
+    return None if credit is None else Money.dollars(credit)
+
+
 def instance_id(value: object) -> str:
     """Return an instance's id as digits; "" when `value` is none."""
     known = integer(value, 1, _LARGEST_ID)
@@ -115,6 +121,7 @@ def instance(row: object) -> Instance | None:
         status=clean(fields.get("status_msg"), 300),
         endpoints=_endpoints(fields),
         started=dt.datetime.fromtimestamp(float(started), dt.timezone.utc) if started else None,
+        spot=fields.get("is_bid") is True,
     )
 
 

@@ -1,0 +1,154 @@
+"""From a wish to a machine that works: offer after offer, over machines, models and platforms, until one does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from gpuplug.errors import (
+    AuthError,
+    GpuplugError,
+    HostError,
+    NoCreditError,
+    NoOfferError,
+    ProviderError,
+    TooDearError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
+from gpuplug.ledger import Ledger, State
+from gpuplug.types import Clock, Money, Offer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gpuplug.engine.linking import Live
+    from gpuplug.engine.renting import Renting, Wish
+    from gpuplug.engine.talk import Talk
+    from gpuplug.ledger import Lease
+    from gpuplug.providers import Provider
+
+MOST_ATTEMPTS = 6
+SHUNNED_S = 86_400.0
+BID_MARGIN = 1.2
+# What says something of the whole account or platform, and not of one offer.
+_OF_THE_PLATFORM = (AuthError, NoCreditError, UnreachableError)
+
+
+class Link(Protocol):
+    """Turns a lease into a session, or raises a HostError."""
+
+    def __call__(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> Live:
+        """Wait for the machine, prove it, and connect."""
+        ...
+
+
+class Acquiring:
+    """Tries offers until one works. COSTS MONEY; each attempt that fails is ended and its cost told.
+
+    `end` destroys leases and proves it; `cost` says what a lease has cost.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        renting: Renting,
+        clock: Clock,
+        link: Link,
+        end: Callable[[Iterable[Lease], Callable[[str], None]], list[Lease]],
+    ) -> None:
+        self._ledger = ledger
+        self._renting = renting
+        self._clock = clock
+        self._link = link
+        self._end = end
+
+    def acquire(
+        self,
+        offers: list[tuple[Offer, Provider]],
+        wish: Wish,
+        agree: Callable[[Offer, Provider], None],
+        talk: Talk,
+    ) -> Live:
+        """Return the first machine that works, of at most `MOST_ATTEMPTS` tried; `agree` raises where it may not be paid.
+
+        Raises:
+            MoneyError: nobody agreed to an offer, or a budget is spent.
+            NoOfferError: none did; names each with its reason and cost.
+            UnknownOutcomeError: one may bill though nobody knows: no other is rented beside it.
+        """
+        tried: list[str] = []
+        closed: set[str] = set()
+        for offer, provider in offers:
+            if len(tried) == MOST_ATTEMPTS:
+                break
+            if provider.name in closed:
+                continue
+            agree(offer, provider)
+            try:
+                return self._attempt(offer, provider, wish, talk)
+            except UnknownOutcomeError:
+                raise
+            except (ProviderError, HostError, TooDearError) as error:
+                tried.append(_told(offer, error))
+                talk.note(tried[-1])
+                self._learn(offer, provider, error, closed)
+        raise NoOfferError(
+            "no machine could be had:\n" + "\n".join(tried), hint="%gpu prices, then try again or name more models"
+        )
+
+    def sound(self, offers: list[tuple[Offer, Provider]], talk: Talk) -> list[tuple[Offer, Provider]]:
+        """Return the offers without the machines that were no good lately, and say how many were left out.
+
+        Raises:
+            NoOfferError: nothing is left; names the machines and what was wrong with them.
+        """
+        bad = self._ledger.shunned(self._clock.now().timestamp() - SHUNNED_S)
+        good = [pair for pair in offers if (pair[0].provider, pair[0].machine) not in bad]
+        left = len(offers) - len(good)
+        if offers and not good:
+            reasons = [
+                f"{offer.provider} machine {offer.machine}: {bad[offer.provider, offer.machine]}" for offer, _ in offers
+            ]
+            raise NoOfferError(
+                "every machine that fits was no good in the last day:\n" + "\n".join(reasons[:MOST_ATTEMPTS]),
+                hint="name more models, or raise --max-price",
+            )
+        if left:
+            talk.note(f"{left} of {len(offers)} offers left out: their machines were no good in the last day")
+        return good
+
+    def _learn(self, offer: Offer, provider: Provider, error: GpuplugError, closed: set[str]) -> None:
+        if isinstance(error, _OF_THE_PLATFORM):
+            closed.add(provider.name)
+        elif isinstance(error, HostError) and offer.machine and not provider.traits.free:
+            self._ledger.shun(provider.name, offer.machine, error.message)
+
+    def _attempt(self, offer: Offer, provider: Provider, wish: Wish, talk: Talk) -> Live:
+        talk.phase("rent", f"{offer.gpu} {offer.price}/h")
+        lease = self._renting.rent(provider, offer, wish)
+        try:
+            return self._link(provider, lease, wish.options.max_price, talk)
+        except BaseException as error:  # an interrupt included: what was rented and is not usable ends here
+            (ended,) = self._end([self._ledger.lease(lease.label)], talk.note)
+            if isinstance(error, GpuplugError):
+                cost = ended.cost(self._clock.now().timestamp())
+                error.billing = f"it cost {cost}" + ("" if ended.state is State.GONE else "; NOT PROVEN GONE")
+            raise
+
+
+def _told(offer: Offer, error: GpuplugError) -> str:
+    spent = f"; {error.billing}" if error.billing else ""
+    return f"{offer.gpu} {offer.provider} {offer.id} at {offer.price}/h: {error.message}{spent}"
+
+
+def with_bid(offer: Offer, cap: Money) -> Offer:
+    """Return a spot offer at what is bid for it: `BID_MARGIN` over the least, within `cap` per hour with the disk.
+
+    Any other offer stays as it is.
+    """
+    if not offer.spot:
+        return offer
+    wanted = Money(round(offer.min_bid.micros * BID_MARGIN))
+    bid = max(offer.min_bid, min(wanted, cap - offer.stopped_price))
+    return replace(offer, price=bid + offer.stopped_price)

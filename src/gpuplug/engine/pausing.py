@@ -1,0 +1,85 @@
+"""Rest and restart of an instance: its disk stays, and bills, while its GPU goes back to the market."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplug.errors import NoOfferError, NotReadyError, ProviderError, UsageError
+from gpuplug.ledger import Lease, Ledger, State
+from gpuplug.providers import Provider, pausable
+from gpuplug.types import Clock, InstanceState
+
+if TYPE_CHECKING:
+    from gpuplug.engine.renting import Renting
+
+DEADLINE_S = 180.0
+_POLL_S = 3.0
+_FASTEST_POLL_S = 0.2
+
+
+class Pausing:
+    """Stops and starts leases. Blocking; every wait has a deadline."""
+
+    def __init__(self, ledger: Ledger, renting: Renting, clock: Clock) -> None:
+        self._ledger = ledger
+        self._renting = renting
+        self._clock = clock
+
+    def stop(self, provider: Provider, lease: Lease) -> Lease:
+        """Let `lease` rest and return it as the provider shows it then: ITS DISK BILLS ON. May be repeated.
+
+        Raises:
+            UsageError: an instance of this platform cannot rest.
+            ProviderError: it was not accepted, or the instance still runs at the deadline.
+        """
+        pausable(provider).stop(lease.instance_id)
+        if not self._wait(provider, lease, resting=True):
+            raise ProviderError(
+                f"#{lease.instance_id} was asked to stop and still runs after {DEADLINE_S:.0f} s",
+                billing=f"take it as billing {lease.price}/h",
+                hint=f"%gpu down {lease.instance_id}",
+            )
+        return self._ledger.move(lease.label, State.STOPPED)
+
+    def start(self, provider: Provider, lease: Lease) -> Lease:
+        """Ask for `lease` to run again: COSTS MONEY from here on. The machine is not reached yet.
+
+        Raises:
+            UsageError: it does not rest.
+            NoOfferError: its GPU is taken; the wish is taken back, so that it does not start unseen later.
+            ProviderError: it was not accepted.
+        """
+        if lease.state is not State.STOPPED:
+            raise UsageError(f"#{lease.instance_id} is {lease.state.value}, not stopped", hint="%gpu ls")
+        power = pausable(provider)
+        try:
+            power.start(lease.instance_id)
+        except NotReadyError as error:
+            power.stop(lease.instance_id)
+            raise NoOfferError(
+                f"the GPU of #{lease.instance_id} is taken: {error.message}",
+                billing=f"its disk still bills {lease.rate}/h",
+                hint=f"%gpu start again later, or %gpu down {lease.instance_id} and take another machine",
+            ) from error
+        if not self._wait(provider, lease, resting=False):
+            raise ProviderError(
+                f"#{lease.instance_id} was asked to start and still rests after {DEADLINE_S:.0f} s",
+                billing=f"its disk bills {lease.rate}/h, and it may start later",
+                hint=f"%gpu down {lease.instance_id}",
+            )
+        if provider.traits.stop_keeps_disk:
+            return self._ledger.move(lease.label, State.BOUND)
+        # The start command runs again on an empty disk and puts the first host key back in place.
+        return self._ledger.move(lease.label, State.BOUND, host_key=lease.sent_key, rotated=False)
+
+    def _wait(self, provider: Provider, lease: Lease, *, resting: bool) -> bool:
+        deadline = self._clock.monotonic() + DEADLINE_S
+        while self._clock.monotonic() < deadline:
+            instance = provider.show(lease.instance_id)
+            if instance is None:
+                raise ProviderError(f"#{lease.instance_id} is gone at {provider.name}", hint="%gpu ls")
+            self._renting.observe(lease, instance)
+            if (instance.state is InstanceState.STOPPED) is resting:
+                return True
+            self._clock.sleep(min(_POLL_S, max(_FASTEST_POLL_S, provider.traits.verify_gap_s)))
+        return False

@@ -1,0 +1,155 @@
+"""Rest, restart, extension, adoption and fail-over of real machines on the make-believe market."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cell_kit import Notebook, notebook
+from engine_kit import Quiet
+from sandbox_kit import RunningMarket, market
+
+from gpuplug import config
+from gpuplug.errors import NoOfferError, UsageError
+from gpuplug.ledger import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gpuplug.engine import Engine
+
+RENT = "-p vast -g RTX_4090 --max-price 0.60"
+HOUR = 3600
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningMarket]:
+    with market(seed=7) as made:
+        yield made
+
+
+@pytest.fixture
+def place(running: RunningMarket) -> Iterator[RunningMarket]:
+    running.reset()
+    yield running
+    assert running.meter()["billing_now"] == 0
+
+
+@pytest.fixture
+def nb(place: RunningMarket, tmp_path: Path) -> Iterator[Notebook]:
+    with notebook(tmp_path, environ=place.env) as made:
+        yield made
+
+
+def stop(engine: Engine, words: str = "") -> None:
+    engine.stop(config.parse(words, "stop"), lambda _: None)
+
+
+def rate(place: RunningMarket) -> int:
+    return int(sum(instance["rate_micros"] for instance in place.meter()["instances"]))
+
+
+def test_a_stopped_machine_bills_its_disk_alone_and_the_ledger_says_the_same(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+    assert rate(place) == pytest.approx(lease.price.micros, abs=2)
+    stop(nb.engine)
+    (resting,) = nb.engine.billing()
+    assert resting.state is State.STOPPED
+    assert 0 < resting.rate.micros == pytest.approx(rate(place), abs=2)
+    assert resting.rate < lease.price
+
+
+def test_the_next_cell_starts_what_rests_and_finds_its_files_again(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("open('kept.txt', 'w').write('still here')", RENT)
+    stop(nb.engine)
+    nb.run("print(open('kept.txt').read())", "--no-files")
+    assert nb.talk.text == "still here\n"
+    assert len(place.requests("create")) == 1
+    (lease,) = nb.engine.billing()
+    assert lease.state is State.READY
+    assert lease.rate == lease.price
+
+
+def test_start_reaches_a_resting_machine_and_stopping_twice_changes_nothing(nb: Notebook) -> None:
+    nb.run("pass", RENT)
+    stop(nb.engine)
+    stop(nb.engine)
+    (live,) = nb.engine.start(config.parse("", "start"), Quiet())
+    assert live.session.alive
+    assert nb.engine.start(config.parse("", "start"), Quiet()) == []
+
+
+def test_a_start_whose_gpu_is_taken_says_so_and_leaves_no_queued_wish(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", RENT)
+    stop(nb.engine)
+    place.fault("queued", seconds=1)
+    with pytest.raises(NoOfferError, match="is taken") as caught:
+        nb.engine.start(config.parse("", "start"), Quiet())
+    assert "its disk still bills" in caught.value.billing
+    (instance,) = [one for one in place.meter()["instances"] if one["billing"]]
+    assert instance["intended"] == "stopped"
+
+
+def test_a_stopped_machine_is_destroyed_like_any_other(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", RENT)
+    stop(nb.engine)
+    assert "gone (verified)" in nb.down()[-1]
+    assert place.meter()["billing_now"] == 0
+
+
+def test_extend_puts_off_the_hard_end_on_the_machine_itself(nb: Notebook) -> None:
+    nb.run("pass", RENT + " --for 10m,1h")
+    (lease,) = nb.engine.billing()
+    nb.engine.extend(2 * HOUR, config.parse("", "extend"), Quiet())
+    (extended,) = nb.engine.billing()
+    assert extended.hard_s == lease.hard_s + 2 * HOUR
+    nb.run("import os; hard = open(os.path.expanduser('~/.gpuplug/switch/hard')).read()", "-o hard")
+    (live,) = nb.engine.sessions()
+    left = float(str(nb.names["hard"])) - float(live.session.request("ping").header["uptime"])
+    assert 2.9 * HOUR < left <= 3 * HOUR
+
+
+def test_a_free_platform_has_nothing_that_could_rest(tmp_path: Path) -> None:
+    with notebook(tmp_path) as nb:
+        nb.run("pass", "-p local")
+        with pytest.raises(UsageError, match="cannot rest"):
+            stop(nb.engine)
+
+
+def test_three_offers_that_fail_in_three_ways_lead_to_the_fourth_and_each_cost_is_told(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    place.fault("taken")
+    place.fault("wrong_gpu")
+    place.fault("host_failure", nth=2)
+    nb.run("print('fourth')", RENT)
+    assert nb.talk.text == "fourth\n"
+    assert len(place.requests("create")) == 4
+    told = [note for note in nb.talk.notes if " at $" in note]
+    reasons = ("was taken", "was rented", "is failed")
+    assert all(reason in note for reason, note in zip(reasons, told, strict=True))
+    assert ["it cost " in note for note in told] == [False, True, True]
+    assert place.meter()["billing_now"] == 1
+
+
+def test_a_machine_that_was_no_good_is_avoided_the_next_time(nb: Notebook, place: RunningMarket) -> None:
+    place.fault("wrong_gpu")
+    nb.run("pass", RENT)
+    bad = {machine for _, machine in nb.engine.ledger.shunned(0)}
+    assert len(bad) == 1
+    nb.down()
+    nb.run("pass", RENT)
+    machines = [lease.machine for lease in nb.engine.ledger.leases()]
+    assert [machine in bad for machine in machines] == [True, False, False]
+    assert any("left out" in note for note in nb.talk.notes)
+
+
+def test_an_account_without_credit_is_said_once_and_not_asked_again(nb: Notebook, place: RunningMarket) -> None:
+    place.fault("insufficient_credit")
+    with pytest.raises(NoOfferError, match="no credit"):
+        nb.run("pass", RENT)
+    assert len(place.requests("create")) == 1
