@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpuplug import config
 from gpuplug.errors import AuthError, UnknownNameError, UnknownOptionError, UsageError
-from gpuplug.types import GpuWish, Money
+from gpuplug.types import GpuWish, Money, SshTarget
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +144,49 @@ def test_the_standing_budget_is_read_from_the_environment(text: str, amount: str
 def test_a_senseless_standing_budget_is_refused_loudly(text: str) -> None:
     with pytest.raises(UsageError, match="GPUPLUG_BUDGET"):
         config.standing_budget({"GPUPLUG_BUDGET": text})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ssh:lab", "ssh:me@host", "ssh:me@host:2222", "ssh:10.0.0.7", "ssh:a.user@corp@gate", "ssh:me@[fe80::1]:22"],
+)
+def test_a_machine_of_ones_own_is_a_platform(name: str) -> None:
+    assert config.choose_platforms((name, "local"), {}) == (name, "local")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ssh:",
+        "ssh:me@",
+        "ssh:@host",
+        "ssh:-oProxyCommand=x",
+        "ssh:host:",
+        "ssh:host:0",
+        "ssh:host:70000",
+        "ssh:a/b",
+        "ssh:::1",
+    ],
+)
+def test_what_is_no_machine_is_refused_with_what_would_be_one(name: str) -> None:
+    with pytest.raises(UsageError, match=r"is not \[user@\]host\[:port\]") as caught:
+        config.choose_platforms((name,), {})
+    assert "-p ssh:user@host[:port]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "guess"),
+    [("me@lab", "ssh:me@lab"), ("me@lab:22", "ssh:me@lab:22"), ("shh:me@lab", "ssh:me@lab"), ("vsat", "vast")],
+)
+def test_a_platform_that_is_none_names_the_nearest(typed: str, guess: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        config.choose_platforms((typed,), {})
+    assert caught.value.hint == f"did you mean {guess}?"
+
+
+def test_a_machine_keeps_host_user_and_port_apart() -> None:
+    assert SshTarget.parse("me@corp@[::1]:22") == SshTarget("::1", "me@corp", 22)
+    assert SshTarget.parse("lab") == SshTarget("lab")
 
 
 def test_a_line_tells_what_was_typed_from_what_is_a_default() -> None:

@@ -255,6 +255,35 @@ class Endpoint:
     via: str = "direct"
 
 
+_TARGET = re.compile(
+    r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63})@)?"
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}))"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """A machine as one types it after `ssh`; no user and port 0 leave both to the user's ssh configuration."""
+
+    host: str
+    user: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> SshTarget:
+        """Read `[user@]host[:port]`; an IPv6 address stands in brackets.
+
+        Raises:
+            ValueError: it is no such thing.
+        """
+        found = _TARGET.fullmatch(text)
+        if found is None or (found["port"] and not 1 <= int(found["port"]) <= 65535):  # noqa: PLR2004 - TCP's last port
+            msg = f"{text!r} is not [user@]host[:port]"
+            raise ValueError(msg)
+        return cls(found["address"] or found["name"], found["user"] or "", int(found["port"] or 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One rented machine as the provider reports it; `price` per hour is what it bills now.
@@ -309,9 +338,11 @@ class Traits:
     `increment_s` is billed whole. With `stop_keeps_disk` the container's own disk outlives a stop, not only volumes.
     `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new instance may be absent from the list;
     `verify_gap_s` is the time between the two listings that prove an instance gone.
+    Where nothing `boots` the machine is there already: one that does not answer now will not by waiting.
     """
 
     free: bool = False
+    boots: bool = True
     identity: bool = True
     stop: bool = False
     account: bool = False

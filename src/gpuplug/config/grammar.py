@@ -54,7 +54,7 @@ OPTIONS: tuple[Option, ...] = (
         words,
         "any",
         "NAME[,NAME]",
-        "where: vast, local, or any (every platform with a key; local when there is none)",
+        "where: vast, local, ssh:HOST (a machine that you have), or any (every platform with a key; local when there is none)",
         _LOOK,
         "GPUPLUG_PLATFORM",
     ),

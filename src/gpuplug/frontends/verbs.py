@@ -119,7 +119,8 @@ def ls(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
     if not rows:
         return "0 instances billing"
     lines = [_row(row) for row in rows]
-    return table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines)
+    troubles = {f"{row.lease.provider}: {row.trouble}" for row in rows if row.lease and row.trouble}
+    return "\n".join([table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines), *sorted(troubles)])
 
 
 def _row(row: Row) -> tuple[str, ...]:
@@ -129,7 +130,8 @@ def _row(row: Row) -> tuple[str, ...]:
         return (f"#{instance.id}", instance.gpu, instance.provider, state, str(instance.price), "not known", "")
     if lease is None:
         return ("",) * 7
-    state = instance.state.value if instance else f"{lease.state.value}, not listed"
+    unseen = "not reached" if row.trouble else "not listed"
+    state = instance.state.value if instance else f"{lease.state.value}, {unseen}"
     price = instance.price if instance else lease.price
     return (
         f"#{lease.instance_id or lease.label}",
