@@ -25,8 +25,9 @@ from gpuplug.errors import (
     UsageError,
 )
 from gpuplug.ledger import CellRow, Lease, Ledger, State
-from gpuplug.providers import Access, Provider, load
-from gpuplug.types import Instance, Money, Offer, OfferList, Secret, SystemClock
+from gpuplug.market import Board, Market, Series, Source, offers_table
+from gpuplug.providers import KNOWN, Access, Provider, load
+from gpuplug.types import Instance, Money, Offer, Secret, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 MOST_ATTEMPTS = 6
 READY_DEADLINE_S = 600.0
+LOOKED_S = 30.0  # prices that only are looked at may be so old
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class Engine:
         self.clock = clock or SystemClock()
         self._home = home or config.home()
         self.ledger = Ledger(self._home, self.clock)
+        self._market = Market(self.ledger, self.clock)
         self._renting = Renting(self.ledger, self._home / "keys", self.clock)
         self._providers: dict[str, Provider] = {}
         self._live: dict[str, Live] = {}
@@ -97,10 +100,20 @@ class Engine:
             self._providers[name] = load(name, Access(secret, source, config.base_url(name), folder, self.clock))
         return self._providers[name]
 
-    def prices(self, options: Options) -> OfferList:
-        """Search offers; costs nothing."""
-        names = config.choose_platforms(options.platform)
-        return choosing.search((self.provider(name) for name in names), choosing.query_of(options))
+    def prices(self, options: Options) -> Board:
+        """Search offers on every platform whose prices can be read, at most `LOOKED_S` old; costs nothing, needs no key."""
+        return self._market.offers(self._readable(options), choosing.query_of(options), LOOKED_S)
+
+    def why_no_prices(self, options: Options, board: Board) -> GpuplugError:
+        """Return what to say of an empty `board`: the nearest offer and what excluded it; costs nothing."""
+        sources = self._readable(options)
+        where = ", ".join(source.provider.name for source in sources)
+        again = choosing.search_again(lambda wider: self._market.offers(sources, wider, LOOKED_S))
+        return choosing.nothing(board, choosing.query_of(options), where, again)
+
+    def price_history(self, options: Options) -> list[Series]:
+        """Return how prices went, as this computer saw them; asks no platform."""
+        return self._market.history(self._readable(options), options.gpu)
 
     def plan(self, source: str, options: Options, namespace: Mapping[str, object]) -> Plan:
         """Read the cell; sends nothing, rents nothing."""
@@ -245,15 +258,25 @@ class Engine:
 
     def _offers(self, options: Options) -> list[tuple[Offer, Provider]]:
         names = config.choose_platforms(options.platform)
-        query = choosing.query_of(options)
-        providers = {name: self.provider(name) for name in names}
-        found = choosing.search(providers.values(), query)
-        fitting = choosing.affordable(found.offers, query, options.max_price, ", ".join(names))
-        return [(offer, providers[offer.provider]) for offer in fitting]
+        query, sources = choosing.query_of(options), self._sources(names)
+        again = choosing.search_again(lambda wider: self._market.offers(sources, wider, LOOKED_S))
+        board = self._market.offers(sources, query)
+        fitting = choosing.affordable(board, query, options.max_price, ", ".join(names), again)
+        return [(offer, self.provider(offer.provider)) for offer in fitting]
+
+    def _sources(self, names: Iterable[str]) -> list[Source]:
+        unique = dict.fromkeys(names)
+        return [Source(self.provider(name), f"{name} {config.base_url(name)}") for name in unique]
+
+    def _readable(self, options: Options) -> list[Source]:
+        named = [name for name in options.platform if name in KNOWN]
+        keyless = [name for name in named or KNOWN if self.provider(name).traits.keyless_prices]
+        return self._sources(config.choose_platforms(options.platform, keyless=keyless))
 
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
         offers = self._offers(options)
+        self._say_choice([offer for offer, _ in offers], options, talk)
         self._consent.check(self.notebook, offers[0][0], options, talk, free=offers[0][1].traits)
         tried: list[str] = []
         for offer, provider in offers[:MOST_ATTEMPTS]:
@@ -265,6 +288,14 @@ class Engine:
         raise NoOfferError(
             "no machine could be had:\n" + "\n".join(tried), hint="%gpu prices, then try again or name more models"
         )
+
+    def _say_choice(self, offers: list[Offer], options: Options, talk: Talk) -> None:
+        """Say why the first offer is taken, where there was a choice; with `-v` show the others too."""
+        query = choosing.query_of(options)
+        if not options.quiet and offers[0].price.micros:
+            talk.note(choosing.reason(offers, query))
+        if options.verbose:
+            talk.note(offers_table(offers, query))
 
     def _attempt(self, provider: Provider, offer: Offer, options: Options, talk: Talk) -> Live:
         talk.phase("rent", f"{offer.gpu} {offer.price}/h")

@@ -60,7 +60,8 @@ class Renting:
             ProviderError: nothing was made, or (UnknownOutcomeError) it is not known and the ledger keeps looking.
         """
         lease, start = self._intend(provider, offer, wish)
-        spec = Spec(wish.options.image, wish.options.disk, wish.options.max_price, start)
+        bid = offer.min_bid if offer.spot else None
+        spec = Spec(wish.options.image, wish.options.disk, wish.options.max_price, start, bid)
         instance_id = ""
         try:
             instance_id = provider.launch(offer, spec, lease.label)

@@ -74,7 +74,17 @@ class Commands:
             return
         with self._interruptible():
             text = self._up(options) if verb == "up" else verbs.VERBS[verb](self.engine, options, print)
-        print(text)  # noqa: T201 - a cell's output
+        if not (options.history and self._charted(options, text)):
+            print(text)  # noqa: T201 - a cell's output
+
+    def _charted(self, options: Options, text: str) -> bool:
+        """Draw the history of prices where there is a page to draw on, and something to draw."""
+        found = self.engine.price_history(options)
+        if not found or getattr(self._shell, "kernel", None) is None:
+            return False
+        from gpuplug.frontends.magics import charts  # noqa: PLC0415 - only when something is drawn
+
+        return charts.draw(found, text)
 
     def _up(self, options: Options) -> str:
         drawing = self._drawing(options)
