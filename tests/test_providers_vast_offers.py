@@ -94,15 +94,16 @@ def test_without_a_wish_any_gpu_is_searched_and_no_name_is_asked_for(market: Par
 
 def test_a_family_or_a_size_is_searched_under_all_its_names_and_with_its_memory(market: Parts) -> None:
     api, vast, _ = market
-    vast.offers(Query(gpus=(GpuWish("A100"), GpuWish("A100_80GB"), GpuWish("24GB"))))
-    family, large, size = (one.json for one in api.calls("POST"))
+    vast.offers(Query(gpus=(GpuWish("A100"), GpuWish("A100_80GB"), GpuWish("24GB"), GpuWish("16GB"))))
+    family, large, size, ambiguous = (one.json for one in api.calls("POST"))
     assert family["gpu_name"] == large["gpu_name"] == {"in": ["A100 SXM4", "A100 PCIE"]}
     assert "gpu_ram" not in family
     assert 40960 < large["gpu_ram"]["gte"] <= 81559
     assert large["gpu_ram"]["lte"] >= 81920
-    assert "gpu_name" not in size
-    assert size["gpu_ram"]["gte"] <= 23028
-    assert size["gpu_ram"]["lte"] >= 24576
+    assert {"RTX 4090", "RTX 3090", "A10", "L4"} <= set(size["gpu_name"]["in"])
+    assert "Tesla V100" in ambiguous["gpu_name"]["in"]
+    assert ambiguous["gpu_ram"]["gte"] <= 15360
+    assert 16384 <= ambiguous["gpu_ram"]["lte"] < 32768
 
 
 def test_models_of_one_name_are_told_apart_by_their_memory(market: Parts) -> None:

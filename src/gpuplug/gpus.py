@@ -11,6 +11,10 @@ import difflib
 import functools
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # One model a line: name | GB | architecture | Vast's names | RunPod's ids | other names, with a ~ those of a family.
 # A provider's name can stand for several models, which its memory tells apart; a family's name means any of them.
@@ -188,8 +192,7 @@ def _wishes() -> dict[str, tuple[Gpu, ...]]:
     for gpu in catalogue():
         names = {*gpu.names, *gpu.families}
         names |= {match[1] for name in names if (match := _SHORT.fullmatch(name))}
-        keys = {key(name) for name in names}
-        for one in keys | {f"{one}{gpu.vram_gb}gb" for one in keys}:
+        for one in _keys(names, gpu):
             found.setdefault(one, []).append(gpu)
     return {one: tuple(gpus) for one, gpus in found.items()}
 
@@ -199,26 +202,24 @@ def _models() -> dict[str, tuple[Gpu, ...]]:
     """Return what each folded name stands for when a provider says it."""
     found: dict[str, list[Gpu]] = {}
     for gpu in catalogue():
-        for one in {key(name) for name in gpu.names}:
+        for one in _keys(gpu.names, gpu):
             found.setdefault(one, []).append(gpu)
     return {one: tuple(gpus) for one, gpus in found.items()}
 
 
+def _keys(names: Iterable[str], gpu: Gpu) -> set[str]:
+    """Return the folded names, each also with the size of the memory added."""
+    keys = {key(name) for name in names}
+    return keys | {f"{one}{gpu.vram_gb}gb" for one in keys}
+
+
+@functools.lru_cache(maxsize=4096)
 def meant(name: str) -> tuple[Gpu, ...]:
-    """Return every model that a typed name may stand for: `A100` is four; none when it is not known."""
+    """Return every model that a typed name may stand for: `A100` is four, `24GB` all of that size; none if unknown."""
+    size = _SIZE.fullmatch(name.replace("_", ""))
+    if size:
+        return tuple(gpu for gpu in catalogue() if gpu.vram_gb == int(size[1]))
     return _wishes().get(key(name), ())
-
-
-def size_of(name: str) -> int:
-    """Return the GB of a wish for any model with so much memory (`24GB`); 0 when `name` is no size."""
-    match = _SIZE.fullmatch(name.replace("_", ""))
-    return int(match[1]) if match else 0
-
-
-def known(name: str) -> bool:
-    """Tell whether a typed name is in the catalogue, or is a size that a model there has."""
-    size = size_of(name)
-    return any(gpu.vram_gb == size for gpu in catalogue()) if size else bool(meant(name))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -239,25 +240,35 @@ def reported(size_gb: int) -> tuple[int, int]:
 
 
 def canonical(model: str, vram_mb: int = 0) -> str:
-    """Return the catalogue's name of a provider's model; the provider's own where that is not one model."""
+    """Return the catalogue's name of a provider's model; where it may be several, the provider's own with their size.
+
+    So the name alone, as the ledger keeps it, tells whether a wish is met.
+    """
     found = identify(model, vram_mb)
-    return found[0].name if len(found) == 1 else model
+    if len(found) == 1:
+        return found[0].name
+    sizes = {gpu.vram_gb for gpu in found}
+    return f"{model} {sizes.pop()}GB" if len(sizes) == 1 and model not in {gpu.name for gpu in found} else model
 
 
 @functools.lru_cache(maxsize=4096)
 def satisfies(wanted: str, model: str, vram_mb: int = 0) -> bool:
-    """Tell whether a provider's `model` is what `wanted` names: a model, a family (`A100`), or a size (`24GB`)."""
+    """Tell whether a provider's `model` is what `wanted` names: a model, a family (`A100`), or a size (`24GB`).
+
+    A size means the models of the catalogue that are sold with it: of others the ledger would not know it any more.
+    """
     found = identify(model, vram_mb)
-    size = size_of(wanted)
-    if size:
-        return any(gpu.vram_gb == size for gpu in found) if found else holds(size, vram_mb)
     if found:
         return not set(found).isdisjoint(meant(wanted))
     return bool(key(wanted)) and key(wanted) == key(model)
 
 
 def nearest(name: str, more: tuple[str, ...] = ()) -> list[str]:
-    """Return up to three names, of the catalogue and of `more`, that resemble `name`, best first."""
+    """Return up to three names, of the catalogue and of `more`, that resemble `name`, best first; of a size the next sizes."""
+    size = _SIZE.fullmatch(name.replace("_", ""))
+    if size:
+        sizes = sorted({gpu.vram_gb for gpu in catalogue()}, key=lambda gb: abs(gb - int(size[1])))
+        return [f"{gb}GB" for gb in sizes[:3]]
     names = {key(one): one for one in (*(gpu.name for gpu in catalogue()), *more)}
     wanted = key(name)
     parts = [one for one in names if wanted and wanted in one]

@@ -120,7 +120,7 @@ def nothing(
         return NoOfferError(
             f"this computer has no {wanted}", hint="leave --gpu out, or rent one: export VAST_API_KEY=..."
         )
-    unknown = [wish.name for wish in query.gpus if not gpus.known(wish.name)]
+    unknown = [wish.name for wish in query.gpus if not gpus.meant(wish.name)]
     if unknown and len(unknown) == len(query.gpus):
         near = ", ".join(gpus.nearest(unknown[0]))
         return UnknownNameError(f"no GPU {unknown[0]!r} on {where}", hint=f"did you mean {near}?" if near else "")
@@ -176,12 +176,12 @@ def _has(offer: Offer, floor: str) -> str:
 
 
 def _type_instead(offer: Offer, floor: str) -> str:
-    code = offer.region.rpartition(", ")[2] or "..."
+    code = offer.region.rpartition(", ")[2]
     return {
         "min_reliability": f"--min-reliability {_cut(offer.reliability, 4)}",
         "min_down_mbps": f"--min-net {int(offer.down_mbps)}",
         "cuda": f"--cuda {offer.cuda}",
-        "region": f"--region {code}",
+        "region": f"--region {code}" if code else "leave --region out",
         "cloud": "--cloud any",
     }[floor]
 

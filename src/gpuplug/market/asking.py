@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import secrets
 import threading
@@ -160,10 +161,11 @@ class Market:
         holder, question = secrets.token_hex(8), keeping.question(query)
         pace, searches = source.provider.traits.searches, max(1, len(query.gpus))
         wait = self._book.take_turn(source.key, holder, self._now(), pace, searches)
+        if self._read(part, question, math.nextafter(began, 0)):  # another process has asked the same meanwhile
+            self._book.end_turn(source.key, holder)
+            return ""
         if not wait:
             return holder
-        if self._read(part, question, began):  # another process has asked the same meanwhile
-            return ""
         older = self._book.taken(source.key, question) is not None
         if self._clock.monotonic() < end - (DEADLINE_S - _PATIENCE_S if older else 0):
             return None

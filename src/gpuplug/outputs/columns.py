@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned columns; every cell is one line of plain text."""
-    cells = [[str(cell).replace("\n", " ") for cell in row] for row in (head, *rows)]
+    cells = [[" ".join(str(cell).splitlines()) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells

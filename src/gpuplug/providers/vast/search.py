@@ -76,22 +76,19 @@ def body(query: Query, wish: GpuWish | None, names: Callable[[], Sequence[str]])
     sizes = _sizes(wish)
     if sizes:
         wanted["gpu_ram"] = {"gte": min(low for low, _ in sizes), "lte": max(high for _, high in sizes)}
-    if not gpus.size_of(wish.name):
-        spellings = resolve(wish, names)
-        if not spellings:
-            return None
-        wanted["gpu_name"] = {"eq": spellings[0]} if len(spellings) == 1 else {"in": spellings}
+    spellings = resolve(wish, names)
+    if not spellings:
+        return None
+    wanted["gpu_name"] = {"eq": spellings[0]} if len(spellings) == 1 else {"in": spellings}
     return wanted
 
 
 def _sizes(wish: GpuWish) -> list[tuple[int, int]]:
-    """Return what the driver reports for each size that the wish names; none when a name says it all."""
-    size = gpus.size_of(wish.name)
+    """Return what the driver reports for each size of the wished models; none when their names say it all."""
     models = gpus.meant(wish.name)
     told = {name for gpu in models for name in gpu.named_by("vast")}
     ambiguous = any(not told.isdisjoint(other.vast) for other in gpus.catalogue() if other not in models)
-    sizes = {size} if size else {gpu.vram_gb for gpu in models} if ambiguous else set()
-    return [gpus.reported(each) for each in sorted(sizes)]
+    return [gpus.reported(size) for size in sorted({gpu.vram_gb for gpu in models})] if ambiguous else []
 
 
 def _floors(query: Query) -> dict[str, object]:
