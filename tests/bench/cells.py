@@ -71,7 +71,7 @@ def _blocks(session: Session, kernel: Any) -> tuple[list[float], list[float]]:  
     local: list[float] = []
     for _ in range(BLOCKS):
         for run, where, times in ((_remote, session, remote), (_local, kernel, local)):
-            times += [_timed(run, where, "pass") for _ in range(BLOCK)][1:]
+            times.extend([_timed(run, where, "pass") for _ in range(BLOCK)][1:])
     return remote, local
 
 

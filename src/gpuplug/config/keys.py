@@ -13,7 +13,7 @@ from gpuplug.errors import AuthError, UnknownNameError, UsageError
 from gpuplug.types import Money, Secret, SshTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 SSH = "ssh:"
 
@@ -32,8 +32,12 @@ def find_key(platform: str, environ: Mapping[str, str] = os.environ) -> Key | No
     return Key(Secret(text), source) if text else None
 
 
-def choose_platforms(wanted: tuple[str, ...], environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def choose_platforms(
+    wanted: tuple[str, ...], environ: Mapping[str, str] = os.environ, keyless: Collection[str] = ()
+) -> tuple[str, ...]:
     """Turn `-p` into platform names; `any` is every enabled one, or `local` when there is none.
+
+    `keyless` platforms need no key for what is wanted.
 
     Raises:
         UnknownNameError: no such platform; names the nearest.
@@ -41,14 +45,15 @@ def choose_platforms(wanted: tuple[str, ...], environ: Mapping[str, str] = os.en
         AuthError: a platform was named and has no key; says where one is looked for.
     """
     if not wanted or wanted == ("any",):
-        return tuple(enabled(environ)) or ("local",)
+        ready = enabled(environ)
+        return tuple(name for name in KEY_PLACES if name in ready or name in keyless) or ("local",)
     for name in wanted:
         if name.startswith(SSH):
             _check_machine(name)
             continue
         if name not in {"local", *KEY_PLACES}:
             raise UnknownNameError(f"no platform {name!r}", hint=_nearest(name))
-        if name != "local" and find_key(name, environ) is None:
+        if name != "local" and name not in keyless and find_key(name, environ) is None:
             variable, files = KEY_PLACES[name]
             raise AuthError(
                 f"no key for {name}: looked at {variable}, {', '.join(files)}",
