@@ -68,9 +68,11 @@ class HeldChannel:
         self.recv = channel.recv
         self.send = channel.send
         self.settimeout = channel.settimeout
+        self._closed = False
 
     def close(self) -> None:
         """Close the channel; a link that cannot take the closing message within 2 s is closed as a whole."""
+        self._closed = True
         _close_channel(self._channel, self._abandon_link)
 
     def release(self) -> None:
