@@ -318,3 +318,25 @@ def test_a_sparkline_has_its_bars_where_the_samples_are_and_its_blanks_where_non
     (flat,) = series("vast", [at(0, 5), at(1, 5)], ())
     assert flat.sparkline() == "▁▁"
     assert len(series("vast", [at(hour, hour) for hour in range(1000)], ())[0].sparkline(20)) == 20
+
+
+def test_the_pace_of_a_market_is_kept_over_all_questions_and_a_look_shows_what_is_at_hand(place: Place) -> None:
+    provider = place.sources[0].provider
+    provider.traits = dataclasses.replace(provider.traits, searches=(2, 40.0))
+    source = place.sources[:1]
+    place.market.offers(source, WISH)
+    began = place.clock.monotonic()
+    place.market.offers(source, Query(gpus=(GpuWish("A100"), GpuWish("T4"))))
+    assert place.clock.monotonic() - began > 39
+    place.clock.advance(35)
+    board = place.market.offers(source, WISH, LOOKED_S)
+    assert board.age_s > 70
+    assert "may be asked again in" in board.troubles[0]
+    assert place.asked() == (3, 0)
+
+
+def test_the_real_market_is_asked_without_a_key_and_within_its_documented_pace() -> None:
+    vast = VastProvider(access("https://console.vast.ai"))
+    assert vast.traits.keyless_prices
+    assert vast.traits.searches == (10, 60.0)
+    vast.close()
