@@ -91,6 +91,10 @@ class Engine:
         """Return the adapter of a platform, made at first use."""
         return self._platforms.get(name)
 
+    def use(self, provider: Provider) -> None:
+        """Take `provider` as the adapter of its platform, in place of the one that would be made for it."""
+        self._platforms.use(provider)
+
     def prices(self, options: Options) -> Board:
         """Search offers on every platform whose prices can be read, a little while old at most; costs nothing, needs no key."""
         return self._quoting.look(options)
