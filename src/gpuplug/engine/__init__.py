@@ -120,10 +120,12 @@ class Engine:
         if self._inventory.warm(plan.options) is not None:
             return explain(plan, None, "the warm instance of this notebook")
         try:
-            offer, provider = self._quoting.offers(plan.options)[0]
+            offers = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
             return explain(plan, None, error.message)
-        return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s")
+        offer, provider = offers[0]
+        why = self._quoting.why([each for each, _ in offers], plan.options)
+        return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
 
     def run_cell(self, plan: Plan, talk: Talk) -> Ran:
         """Run one cell to its end: COSTS MONEY unless the platform is free. Raises nothing that the cell raised.
@@ -283,7 +285,7 @@ class Engine:
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
         offers = self._acquiring.sound(self._quoting.offers(options), talk)
-        self._quoting.say_choice([offer for offer, _ in offers], options, talk)
+        talk.note(self._quoting.why([offer for offer, _ in offers], options))
 
         def agree(offer: Offer, provider: Provider) -> None:
             self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)

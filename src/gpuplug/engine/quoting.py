@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from gpuplug.config import Options
     from gpuplug.engine.platforms import Platforms
-    from gpuplug.engine.talk import Talk
     from gpuplug.errors import GpuplugError
     from gpuplug.ledger import Ledger
     from gpuplug.providers import Provider
@@ -59,13 +58,11 @@ class Quoting:
         fitting = choosing.affordable(board, query, options.max_price, ", ".join(names), again)
         return [(with_bid(offer, options.max_price), self._platforms.get(offer.provider)) for offer in fitting]
 
-    def say_choice(self, offers: list[Offer], options: Options, talk: Talk) -> None:
-        """Say why the first offer is taken, where there was a choice; with `-v` show the others too."""
+    def why(self, offers: list[Offer], options: Options) -> str:
+        """Say why the first offer is the first, where there was a choice; with `-v` show the others too."""
         query = choosing.query_of(options)
-        if not options.quiet and offers[0].price.micros:
-            talk.note(choosing.reason(offers, query))
-        if options.verbose:
-            talk.note(offers_table(offers, query))
+        lines = [] if options.quiet or not offers[0].price.micros else [choosing.reason(offers, query)]
+        return "\n".join([*lines, offers_table(offers, query)] if options.verbose else lines)
 
     def _sources(self, names: Iterable[str]) -> list[Source]:
         unique = dict.fromkeys(names)
