@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gpuplug.sandbox.runpod.account_routes import AccountRoutes
+from gpuplug.sandbox.runpod.catalogue_routes import CatalogueRoutes
 from gpuplug.sandbox.runpod.door import problem_reply
+from gpuplug.sandbox.runpod.graph import Graph
 from gpuplug.sandbox.runpod.pod_routes import PodRoutes
 from gpuplug.sandbox.runpod.problems import Problem
+from gpuplug.sandbox.runpod.volume_routes import VolumeRoutes
 
 if TYPE_CHECKING:
     from gpuplug.sandbox.runpod.cloud import Cloud
@@ -23,7 +26,8 @@ RETIRED = {"error": "RunPod REST API v1 has been retired. Use https://api.runpod
 def add_routes(app: web.Application, cloud: Cloud, door: Door) -> None:
     """Serve both APIs on `app`; the first version is gone, unknown paths and methods are refused as the service does."""
     methods: dict[str, list[str]] = {}
-    routes: list[Route] = [*PodRoutes(cloud, door).routes(), *AccountRoutes(cloud).routes()]
+    parts = (PodRoutes(cloud, door), CatalogueRoutes(cloud), VolumeRoutes(cloud), AccountRoutes(cloud), Graph(cloud))
+    routes: list[Route] = [route for part in parts for route in part.routes()]
     for route in routes:
         app.router.add_route(route.method, route.path, door.guard(route))
         methods.setdefault(route.path, []).append(route.method)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gpuplug.sandbox.machine import Machine
     from gpuplug.sandbox.market import Settings
     from gpuplug.sandbox.runpod.orders import Order
+    from gpuplug.sandbox.runpod.volumes import Volume
 
 # These are decided before there is a pod; all other create faults go along with it.
 _BEFORE_RENT = frozenset({"capacity", "insufficient_credit", "price_change", "list_lag", "duplicate"})
@@ -170,6 +171,15 @@ class Cloud:
         self.past.append(pod)
         self.account.withdraw(pod.key)
         self.life.destroy(pod, grace_s)
+
+    def delete_volume(self, volume: Volume) -> None:
+        """Delete a network volume.
+
+        Raises:
+            Problem: a pod still has it.
+        """
+        in_use = any(pod.storage.volume_id == volume.id for pod in self.pods.values())
+        self.store.delete(volume, in_use=in_use)
 
     def spent(self) -> int:
         """Micro-dollars that all pods and volumes together have cost."""

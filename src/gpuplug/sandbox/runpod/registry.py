@@ -23,6 +23,32 @@ _DEFAULTS: dict[str, Any] = {
     "startJupyter": True,
     "allowedCudaVersions": [],
 }
+# The service's own templates, which every account may use.
+OFFICIAL: dict[str, dict[str, Any]] = {
+    "runpod-torch-v280": {
+        **_DEFAULTS,
+        "id": "runpod-torch-v280",
+        "name": "Runpod Pytorch 2.8.0",
+        "image": "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404",
+        "args": "",
+        "entrypoint": [],
+        "cmd": [],
+        "ports": ["8888/http", "22/tcp"],
+        "public": True,
+    },
+    "runpod-ubuntu": {
+        **_DEFAULTS,
+        "id": "runpod-ubuntu",
+        "name": "Runpod Ubuntu",
+        "image": "runpod/base:1.0.2-ubuntu2404",
+        "args": "",
+        "entrypoint": [],
+        "cmd": [],
+        "ports": ["8888/http", "22/tcp"],
+        "public": True,
+        "category": "CPU",
+    },
+}
 # What a pod takes over from its template.
 _TAKEN = ("image", "args", "entrypoint", "cmd", "disk", "ports", "registry", "mounts", "startSsh", "startJupyter")
 
@@ -37,29 +63,28 @@ class Registers:
 
     def add_template(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Make a template; return it as REST v2 does."""
-        made = orders.container(body)
-        row = {
-            **_DEFAULTS,
-            **body,
-            "id": self._new_id(10),
-            "args": made.args,
-            "entrypoint": made.entrypoint or [],
-            "cmd": made.cmd or [],
-        }
-        self.templates[row["id"]] = row
-        return row
+        return self._keep(self._new_id(10), body)
 
     def template(self, number: str) -> dict[str, Any]:
         """Return a template; Problem when there is none."""
-        if number not in self.templates:
+        found = self.templates.get(number) or OFFICIAL.get(number)
+        if found is None:
             raise not_found("template")
-        return self.templates[number]
+        return found
 
     def change_template(self, number: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Change a template; pods that were made from it stay as they are."""
-        row = self.template(number)
-        row.update(body)
-        return row
+        if number not in self.templates:
+            raise not_found("template")
+        stale = {"args", "entrypoint", "cmd"} if {"args", "entrypoint", "cmd"} & body.keys() else set()
+        old = {name: value for name, value in self.templates[number].items() if name not in stale}
+        return self._keep(number, {**old, **body})
+
+    def _keep(self, number: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        made = orders.container(body)
+        told = {"args": made.args, "entrypoint": made.entrypoint or [], "cmd": made.cmd or []}
+        self.templates[number] = {**_DEFAULTS, **body, "id": number, **told}
+        return self.templates[number]
 
     def applied(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the body of a create with its template's settings below its own; environments are merged."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug.sandbox.catalogue import MICROS
-from gpuplug.sandbox.runpod.catalogue import CUDA_VERSIONS, DATA_CENTERS, DRIVERS, GPUS, GpuModel
+from gpuplug.sandbox.runpod.catalogue import CENTER_BY_ID, CUDA_VERSIONS, DATA_CENTERS, DRIVERS, GPUS, GpuModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,7 @@ class Pool:
     model: GpuModel
     cloud: str
     center: str | None
+    country: str
     machine_id: str
     cuda: str
     free: int
@@ -147,5 +148,7 @@ def _pools(rng: random.Random, model: GpuModel) -> list[Pool]:
         if not largest:
             continue
         stock = max(stock, 24) if always else stock
-        pools.append(Pool(model, cloud, center, machine_id, "12.8" if always else cuda, stock, stock, largest))
+        cuda = "12.8" if always else cuda
+        country = rng.choice(DATA_CENTERS).country if center is None else CENTER_BY_ID[center].country
+        pools.append(Pool(model, cloud, center, country, machine_id, cuda, stock, stock, largest))
     return pools
