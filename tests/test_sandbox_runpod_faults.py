@@ -201,6 +201,7 @@ def test_a_host_that_fails_is_an_error_that_ceases_to_bill_its_gpu(shop: Running
     row = until_pod(api, number, lambda one: one["status"] == "ERROR")
     assert row["actions"] == ["start", "terminate"]
     assert shop.meter()["billing_now"] == 0
+    assert httpx.post(shop.control_url, json={"action": "preempt", "instance": number}).status_code == 409
     assert log_until(api, number, "OCI runtime create failed", source="system")
 
 

@@ -331,6 +331,8 @@ def test_a_template_is_the_ground_of_a_pod_and_environments_are_merged(api: http
     assert (row["image"], row["disk"], len(row["env"].pop("JUPYTER_PASSWORD"))) == ("runpod/base:1", 33, 20)
     assert row["env"] == {"A": "1", "B": "3"}
     assert (row["cmd"], row["template"]) == (["sleep", "1000"], None)
+    long = {**pod, "env": {"C": "x" * 102_300}}
+    assert api.post("/v2/pods", json=long).status_code == 413
     changed = api.patch(f"/v2/templates/{made['id']}", json={"args": "sleep 5"}).json()
     assert changed["cmd"] == ["sleep", "5"]
     assert len(api.get("/v2/templates").json()["templates"]) == 1

@@ -14,7 +14,7 @@ from gpuplug.sandbox.runpod.account import Account
 from gpuplug.sandbox.runpod.catalogue import CPU_BY_ID
 from gpuplug.sandbox.runpod.container import machine_of
 from gpuplug.sandbox.runpod.life import GRACE_S, PodLife
-from gpuplug.sandbox.runpod.pods import ACTIONS, ERROR, EXITED, Pod
+from gpuplug.sandbox.runpod.pods import ACTIONS, ALIVE, Pod
 from gpuplug.sandbox.runpod.problems import NO_INSTANCES, NO_RESOURCES, Problem, bad, no_capacity, not_found, too_poor
 from gpuplug.sandbox.runpod.registry import Registers
 from gpuplug.sandbox.runpod.shelf import COMMUNITY, Pool, Shelf, Wish
@@ -57,7 +57,7 @@ class Cloud:
         self.strict = settings.strict
         self.page_size: int | None = None
         self.shelf = Shelf(settings.seed)
-        self.life = PodLife(clock, pull_s, self._machine, self._folder)
+        self.life = PodLife(clock, pull_s, self._machine, self._folder, self._release)
         self.pods: dict[str, Pod] = {}
         self.past: list[Pod] = []
         self._rng = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
@@ -158,14 +158,20 @@ class Cloud:
         self.life.stop(pod)
 
     def preempt(self, pod: Pod) -> None:
-        """Take a spot pod's machine away."""
-        self.life.preempt(pod, lambda: self._release_stopped(pod))
+        """Take a pod's machine away, as happens to spot pods.
+
+        Raises:
+            Problem: it has none now.
+        """
+        if pod.status not in ALIVE:
+            raise Problem(409, f"pod {pod.id} is {pod.status}")
+        self.life.preempt(pod)
 
     def destroy(self, pod: Pod, grace_s: float = 0.0) -> None:
         """Terminate a pod, or only say so when a fault wants that."""
         if self.faults.take("pod_destroy", "lying_destroy", pod.id):
             return
-        if pod.status not in {EXITED, ERROR}:
+        if pod.status in ALIVE:
             self._release(pod)
         del self.pods[pod.id]
         self.past.append(pod)
@@ -304,10 +310,6 @@ class Cloud:
         if pod.pool is not None:
             pod.pool.free += pod.order.count
 
-    def _release_stopped(self, pod: Pod) -> None:
-        if not pod.gone:
-            self._release(pod)
-
     async def _watch(self) -> None:
         """Do what the service does by itself: end what nobody pays, what has reached its time, what is taken away."""
         while True:
@@ -318,14 +320,14 @@ class Cloud:
                 self._foreclose()
 
     def _look_at(self, pod: Pod) -> None:
-        alive, wall = pod.status not in {EXITED, ERROR}, self.clock.wall()
+        alive, wall = pod.status in ALIVE, self.clock.wall()
         fault = pod.quirks.get("preempt_after")
         if pod.order.end_at is not None and wall >= pod.order.end_at:
             self.destroy(pod)
         elif pod.order.stop_at is not None and wall >= pod.order.stop_at and alive:
             pod.order.stop_at = None
             self.stop(pod)
-        elif fault is not None and self._ran(pod) >= fault.number("seconds", 10):
+        elif fault is not None and alive and self._ran(pod) >= fault.number("seconds", 10):
             del pod.quirks["preempt_after"]
             self.preempt(pod)
 
@@ -337,5 +339,5 @@ class Cloud:
         for pod in list(self.pods.values()):
             if not pod.on_network:
                 self.destroy(pod, GRACE_S)
-            elif pod.status not in {EXITED, ERROR}:
+            elif pod.status in ALIVE:
                 self.stop(pod)

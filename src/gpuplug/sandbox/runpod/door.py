@@ -88,7 +88,7 @@ class Door:
     async def _answer(self, route: Route, request: web.Request, row: dict[str, Any]) -> web.StreamResponse:
         headers: dict[str, str] = {}
         try:
-            _measure(await request.read())
+            measure(await request.read())
             self._admit(route, request, row)
             if not route.open:
                 self._count()
@@ -143,7 +143,8 @@ class Door:
         return problem_reply(problem, {**headers, "Retry-After": wait})
 
 
-def _measure(body: bytes) -> None:
+def measure(body: bytes) -> None:
+    """Raise Problem for a body that is too long."""
     if len(body) > MAX_BODY:
         raise Problem(413, f"request body exceeds {MAX_BODY} bytes")
 

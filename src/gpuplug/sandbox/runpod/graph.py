@@ -54,7 +54,7 @@ class Graph:
             return _hidden(fault)
         try:
             body = json.loads(await request.text())
-            query, variables = body["query"], body.get("variables") or {}
+            query, variables = str(body["query"]), dict(body.get("variables") or {})
         except (ValueError, KeyError, TypeError, AttributeError):
             return _refuse([GraphQLError("POST body must be a JSON object with a query")], "BAD_REQUEST")
         try:

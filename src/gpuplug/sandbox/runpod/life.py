@@ -40,6 +40,7 @@ class PodLife:
         pull_s: sandbox seconds in which an image of usual size is pulled.
         renew: makes the machine of a pod.
         folder_of: where a pod's machines lie.
+        free: gives a pod's GPUs back when its container ended without anybody having asked for it.
     """
 
     def __init__(
@@ -48,11 +49,13 @@ class PodLife:
         pull_s: float,
         renew: Callable[[Pod], Machine],
         folder_of: Callable[[Pod], Path],
+        free: Callable[[Pod], None],
     ) -> None:
         self._clock = clock
         self._pull_s = pull_s
         self._renew = renew
         self._folder_of = folder_of
+        self._free = free
         self._turns = Turns()
         self._cached: set[tuple[str | None, str]] = set()
 
@@ -76,9 +79,9 @@ class PodLife:
         self._leave(pod, EXITED)
         self._turns.follow(pod, self._turns.exclusive(pod, lambda: self._end(pod, GRACE_S)))
 
-    def preempt(self, pod: Pod, then: Callable[[], None]) -> None:
-        """Take the machine away: SIGTERM, 5 seconds, SIGKILL; only then the pod says EXITED and `then` is called."""
-        self._turns.follow(pod, self._preempt(pod, then))
+    def preempt(self, pod: Pod) -> None:
+        """Take the machine away: SIGTERM, 5 seconds, SIGKILL; only then the pod says EXITED."""
+        self._turns.follow(pod, self._preempt(pod))
 
     def restart(self, pod: Pod, *, anew: bool = False) -> None:
         """Restart the container in place; `anew` with an empty disk, as after a change of its settings."""
@@ -121,8 +124,6 @@ class PodLife:
     def _leave(self, pod: Pod, status: str) -> None:
         pod.intended = status
         pod.status = status
-        if pod.machine is not None:
-            pod.stale_port = pod.machine.direct_port
         pod.up, pod.up_since, pod.stale_views = False, None, 0
         self.bill(pod)
 
@@ -144,6 +145,7 @@ class PodLife:
             return
         pod.status, pod.up, pod.stale_views = RUNNING, True, 0
         pod.up_since, pod.started = self._clock.now(), self._clock.wall()
+        pod.stale_port = pod.direct_port
         self.bill(pod)
         await self._watch(pod)
 
@@ -164,6 +166,7 @@ class PodLife:
         self._say(pod, f"error starting container: {text}")
         pod.status = ERROR
         self.bill(pod)
+        self._free(pod)
 
     async def _raise(self, pod: Pod) -> None:
         if pod.machine is None:
@@ -188,10 +191,10 @@ class PodLife:
         await pod.machine.destroy()
         pod.machine = None
 
-    async def _preempt(self, pod: Pod, then: Callable[[], None]) -> None:
+    async def _preempt(self, pod: Pod) -> None:
         await self._turns.exclusive(pod, lambda: self._end(pod, GRACE_S))
         self._leave(pod, EXITED)
-        then()
+        self._free(pod)
 
     async def _restart(self, pod: Pod, *, anew: bool) -> None:
         if anew:

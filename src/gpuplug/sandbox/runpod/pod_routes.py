@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from gpuplug.sandbox.runpod import logs, orders, shapes
-from gpuplug.sandbox.runpod.door import body_of
+from gpuplug.sandbox.runpod.door import body_of, measure
 from gpuplug.sandbox.runpod.paging import paged
 from gpuplug.sandbox.runpod.pods import ALIVE, Pod, pod_row
 from gpuplug.sandbox.runpod.problems import bad, misshapen
@@ -49,6 +50,8 @@ class PodRoutes:
 
     async def _create(self, request: web.Request) -> web.Response:
         body = self._cloud.registers.applied(await body_of(request, shapes.CREATE_POD))
+        # The limit holds for the body with its template's settings as well.
+        measure(json.dumps(body).encode())
         if "image" not in body:
             raise misshapen(["$: missing property 'image'"])
         pod = self._cloud.create(orders.parse(body))
@@ -71,7 +74,8 @@ class PodRoutes:
         body = await body_of(request, shapes.UPDATE_POD)
         pod = self._cloud.need(request.match_info["id"])
         if "templateId" in body:
-            body = self._cloud.registers.applied(body)
+            # A template's mounts are for creating only.
+            body = {**self._cloud.registers.applied(body), "mounts": body.get("mounts", {})}
         made = changed_container(pod, body)
         _check_mounts(pod, body.get("mounts", {}))
         pod.name = body.get("name", pod.name)
