@@ -158,6 +158,7 @@ class Query:
     """What a machine must have. `gpus` is in order of preference; empty means any.
 
     `cloud` None means either. `spot` asks for machines that a higher bid can take away, and for nothing else.
+    `volume_gb` asks for a disk that outlives a stop, `network_volume` for the machines that can mount that one.
     """
 
     gpus: tuple[GpuWish, ...] = ()
@@ -165,6 +166,8 @@ class Query:
     min_reliability: float = 0.95
     cloud: Cloud | None = None
     spot: bool = False
+    volume_gb: int = 0
+    network_volume: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,13 +229,18 @@ class StartParams:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """How the instance is to be made. `bid` is what a spot offer is rented for per hour, without its disk."""
+    """How the instance is to be made. `bid` is what a spot offer is rented for per hour, without its disk.
+
+    A volume, new (`volume_gb`) or of the account (`network_volume`, its id), is mounted where the provider does it.
+    """
 
     image: str
     disk_gb: int
     max_price: Money
     start: StartParams
     bid: Money | None = None
+    volume_gb: int = 0
+    network_volume: str = ""
 
 
 class InstanceState(enum.Enum):
@@ -299,12 +307,12 @@ class Identity:
 class Traits:
     """What a provider can do, as data: the engine, the panel, the suite and the README's table read it.
 
-    `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers `Pausable`
-    and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
-    set by each host, others are the provider's list. `keyless_prices` can be read without an account. Each started
-    `increment_s` is billed whole. `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new
-    instance may be absent from the list; `verify_gap_s` is the time between the two listings that prove an instance
-    gone.
+    `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers
+    `Pausable` and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away.
+    `market` prices are set by each host, others are the provider's list. `keyless_prices` can be read without an
+    account. `volumes` can be mounted: where they can, `stop` needs one. Each started `increment_s` is billed whole.
+    `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new instance may be absent from the
+    list; `verify_gap_s` is the time between the two listings that prove an instance gone.
     """
 
     free: bool = False
@@ -314,6 +322,7 @@ class Traits:
     spot: bool = False
     market: bool = False
     keyless_prices: bool = False
+    volumes: bool = False
     logs: bool = False
     self_destroy: bool = False
     notice_s: float = 0.0

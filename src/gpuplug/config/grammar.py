@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.config.convert import dollars, gigabytes, gpus, names, terms, words
+from gpuplug.config.convert import dollars, gigabytes, gpus, names, terms, volume_gigabytes, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ OPTIONS: tuple[Option, ...] = (
         words,
         "any",
         "NAME[,NAME]",
-        "where: vast, local, or any (every platform with a key; local when there is none)",
+        "where: vast, runpod, local, or any (every platform with a key; local when there is none)",
         _LOOK,
         "GPUPLUG_PLATFORM",
     ),
@@ -92,6 +92,24 @@ OPTIONS: tuple[Option, ...] = (
         "GPUPLUG_IMAGE",
     ),
     Option(("--disk",), "disk", gigabytes, "20", "GB", "disk of the container", _LOOK),
+    Option(
+        ("--volume",),
+        "volume",
+        volume_gigabytes,
+        "0",
+        "GB",
+        "a second disk that outlives a stop, at /workspace (runpod)",
+        _LOOK,
+    ),
+    Option(
+        ("--network-volume",),
+        "network_volume",
+        str,
+        "",
+        "ID",
+        "a network volume of your account, mounted at /workspace (runpod); machines of its data center only",
+        _LOOK,
+    ),
     Option(
         ("-i", "--inputs"),
         "inputs",

@@ -33,6 +33,8 @@ class Options:
     terms: Terms = field(default_factory=lambda: terms("15m,4h"))
     image: str = ""
     disk: int = 20
+    volume: int = 0
+    network_volume: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     no_auto: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpuplug.errors import NoOfferError, TooDearError
+from gpuplug.errors import NoOfferError, TooDearError, UsageError
 from gpuplug.types import Money, Offer, OfferList, Query
 
 if TYPE_CHECKING:
@@ -16,14 +16,34 @@ if TYPE_CHECKING:
 
 def query_of(options: Options) -> Query:
     """Return what `options` demand of a machine."""
-    return Query(gpus=options.gpu, disk_gb=options.disk)
+    return Query(
+        gpus=options.gpu,
+        disk_gb=options.disk,
+        volume_gb=options.volume,
+        network_volume=options.network_volume,
+    )
 
 
 def search(providers: Iterable[Provider], query: Query) -> OfferList:
-    """Ask every provider; offers in the order of preference, cheapest first. Costs nothing."""
-    found = [provider.offers(query) for provider in providers]
+    """Ask every provider; offers in the order of preference, cheapest first. Costs nothing.
+
+    Raises:
+        UsageError: a volume is wanted and none of them has any.
+    """
+    found = [provider.offers(query) for provider in _able(list(providers), query)]
     offers = sorted((offer for each in found for offer in each.offers), key=lambda offer: _rank(offer, query))
     return OfferList(tuple(offers), sum(each.dropped for each in found))
+
+
+def _able(providers: list[Provider], query: Query) -> list[Provider]:
+    """Return the providers that can mount the wished volume; all, when none is wished."""
+    if not query.volume_gb and not query.network_volume:
+        return providers
+    able = [provider for provider in providers if provider.traits.volumes]
+    if not able:
+        names = ", ".join(provider.name for provider in providers)
+        raise UsageError(f"{names} has no volumes", hint="leave --volume and --network-volume out, or use -p runpod")
+    return able
 
 
 def _rank(offer: Offer, query: Query) -> tuple[int, int, float]:

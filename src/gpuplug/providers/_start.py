@@ -61,7 +61,7 @@ def _values(start: StartParams, destroy: SelfDestroy) -> list[tuple[str, str]]:
     kind, _, blob = start.user_key.strip().partition(" ")
     if kind != "ssh-ed25519":
         raise UsageError(f"the user key is {kind!r}, not ssh-ed25519")
-    return [
+    found = [
         ("GP_HOST_KEY", _KEY_MARKS.sub("", start.host_key.reveal())),
         ("GP_USER_KEY", blob.partition(" ")[0]),
         ("GP_NONCE", start.nonce),
@@ -70,9 +70,9 @@ def _values(start: StartParams, destroy: SelfDestroy) -> list[tuple[str, str]]:
         ("GP_BUDGET", str(start.budget_s)),
         ("GP_URL_HEAD", head),
         ("GP_ID_VAR", variable),
-        ("GP_URL_TAIL", tail),
         ("GP_KEY_VAR", destroy.key_variable if _NAME.fullmatch(destroy.key_variable) else ""),
     ]
+    return [*found, ("GP_URL_TAIL", tail)] if tail else found
 
 
 def _plain(name: str, value: str) -> str:
