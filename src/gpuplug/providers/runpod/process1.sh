@@ -1,6 +1,7 @@
 # The first process of a pod, after the start command: the image's own start script, then nothing, for ever.
 # It sets no trap, so that as process 1 it ignores SIGTERM: the seconds between that and SIGKILL belong to the cell.
-[ ! -x /start.sh ] || /start.sh &
+own=${GP_IMAGE_START:-/start.sh}
+[ ! -x "$own" ] || "$own" &
 home=${GP_HOME:-${HOME:-/root}}
 key=${GP_ETC_SSH:-/etc/ssh}/ssh_host_ed25519_key
 umask 077
@@ -10,5 +11,5 @@ while :; do
     cp "$key" "$GP_KEEP/host_key.new" && mv -f "$GP_KEEP/host_key.new" "$GP_KEEP/host_key"
   fi
   # A shell waits for whatever ends meanwhile, also for what has lost its parent.
-  sleep 5
+  sleep "${GP_PERIOD:-5}"
 done
