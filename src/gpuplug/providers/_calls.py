@@ -93,14 +93,17 @@ def pause(status: int, headers: Mapping[str, str], attempt: int) -> float:
 
 
 def quota_wait(headers: Mapping[str, str]) -> float:
-    """Return seconds until a window of the `RateLimit` header that has no calls left begins anew; 0 when all have some."""
+    """Return seconds until a window of the `RateLimit` header that has no calls left begins anew; 0 when all have some.
+
+    At most a minute: what costs money must be ended even when a day's calls are said to be used up.
+    """
     waits = [0.0]
     for window in _WINDOW.finditer(headers.get("ratelimit", "")[:_MOST_HEADER]):
         pairs = (pair.partition("=") for pair in window[1].replace(" ", "").split(";") if pair)
         told = {name: int(value) for name, _, value in pairs}
         if told.get("r") == 0:
             waits.append(float(told.get("t", 0)))
-    return max(waits)
+    return min(max(waits), _MAX_RETRY_AFTER_S)
 
 
 class Pacer:
@@ -134,7 +137,10 @@ class Pacer:
             now = self._clock.monotonic()
             wait = self._closed_until - now
             if wait > self._longest_s:
-                raise NotReadyError(f"no calls are left; the quota is renewed in {wait:.0f} s", retry_after=wait)
+                raise NotReadyError(
+                    f"the provider's quota of calls is used up; the next one may go out in {wait:.0f} s",
+                    retry_after=wait,
+                )
             wait = max(0.0, wait, self._own_wait(call, now))
             if (call.method, call.route) in self._sent:
                 self._sent[call.method, call.route].append(now + wait)
