@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -242,6 +243,21 @@ def test_a_stop_takes_the_disk_and_leaves_the_host_key_the_journals_and_the_work
     assert (second.root / "home" / "gpuplug" / "nb" / "out.txt").read_text() == "kept"
     assert (second.state / "kernels" / "nb").is_dir()
     assert not (second.state / "switch").is_symlink()
+
+
+def test_the_notice_that_the_pod_is_taken_away_reaches_the_cells_and_leaves_them_their_seconds(
+    make: Callable[..., Pod],
+) -> None:
+    pod = make().with_sshd().start().ready()
+    (pod.state / "kernels" / "nb").mkdir(parents=True)
+    (pod.state / "kernels" / "none").mkdir()
+    with subprocess.Popen(["sleep", "60"]) as kernel:
+        (pod.state / "kernels" / "nb" / "pid").write_text(f"{kernel.pid}\n")
+        (pod.state / "kernels" / "none" / "pid").write_text("1\n")
+        assert pod.process is not None
+        pod.process.send_signal(signal.SIGTERM)
+        assert kernel.wait(15) == -signal.SIGTERM
+    assert pod.process.poll() is None
 
 
 def test_a_full_or_broken_volume_keeps_neither_switch_nor_ssh_from_starting(make: Callable[..., Pod]) -> None:

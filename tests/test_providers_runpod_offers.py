@@ -256,3 +256,10 @@ def test_a_page_of_the_front_door_is_not_called_a_bad_key(market: Parts) -> None
     with pytest.raises(ProviderError, match="Cloudflare") as caught:
         runpod.offers(WISH)
     assert not isinstance(caught.value, AuthError)
+
+
+def test_a_network_volume_without_a_key_is_refused_plainly(keyless: Parts) -> None:
+    api, runpod, _ = keyless
+    with pytest.raises(AuthError, match="there is no key"):
+        runpod.offers(Query(network_volume="agv6w2qcg7"))
+    assert not api.seen

@@ -185,6 +185,13 @@ def test_without_a_log_the_status_is_what_the_provider_says(market: Parts, answe
     assert shown(market, status="STARTING", runtime=None).status == "starting"
 
 
+def test_a_pod_that_failed_says_why_in_its_log(market: Parts) -> None:
+    api, _, _ = market
+    api.on(LOGS, stream(("system", "error creating container: no such image")))
+    failed = shown(market, status="ERROR", runtime=None)
+    assert (failed.state, failed.status) == (InstanceState.FAILED, "error creating container: no such image")
+
+
 def test_the_log_of_the_container_is_read_though_it_has_no_end(market: Parts) -> None:
     api, runpod, _ = market
     api.on(LOGS, stream(("container", "one"), ("container", "gpuplug-hostkey n ssh-ed25519 AAAA"), torn="data: {"))

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+from runpod_kit import runpod_client
 from runpod_rows_kit import access
 from sandbox_kit import RunningMarket, market
 from switch_kit import key_pair
@@ -308,6 +309,28 @@ def test_a_stop_keeps_the_volume_and_its_bill_and_a_start_proves_the_same_host_a
     runpod.terminate(instance_id)
     assert proven_gone(runpod, instance_id)
     assert sandbox.meter()["billing_now"] == 0
+
+
+def test_a_network_volume_holds_its_pods_in_its_data_center(runpod: RunpodProvider, sandbox: RunningMarket) -> None:
+    with runpod_client(sandbox) as api:
+        query = {"include": "AVAILABILITY", "product": "POD", "count": "1", "cloud": "SECURE"}
+        (row,) = [gpu for gpu in api.get("/v2/catalog/gpus", params=query).json()["gpus"] if gpu["name"] == "RTX 4090"]
+        centers = [one["id"] for one in row["dataCenters"] if one["availability"] != "NONE"]
+        body = {"name": "data", "size": 50, "dataCenter": centers[0]}
+        made = next(reply for one in centers if (reply := api.post("/v2/network-volumes", json={**body, "dataCenter": one})).is_success)
+        volume = made.json()
+        wished = Query(gpus=(GpuWish("RTX_4090"),), network_volume=volume["id"])
+        (offer,) = runpod.offers(wished).offers
+        assert offer.region == volume["dataCenter"]
+        renting = Renting(runpod, network_volume=volume["id"])
+        instance_id = runpod.launch(offer, renting.spec, renting.label)
+        connection = renting.connect(instance_id)
+        assert said(connection, "ls -d /workspace/.gpuplug/gp-sandbox") == "/workspace/.gpuplug/gp-sandbox\n"
+        connection.close()
+        assert api.get(f"/v2/pods/{instance_id}").json()["dataCenterId"] == volume["dataCenter"]
+        runpod.terminate(instance_id)
+        assert proven_gone(runpod, instance_id)
+        assert api.delete(f"/v2/network-volumes/{volume['id']}").is_success
 
 
 def test_a_pod_without_a_volume_is_not_stopped(runpod: RunpodProvider) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import (
+    AuthError,
     HostError,
     HostKeyError,
     LinkError,
@@ -321,6 +322,8 @@ class RunpodProvider:
 
     def _center(self, volume: str) -> str:
         """Return the data center of a network volume, which only its pods can be in; "" for no volume."""
+        if volume and not self._has_key:
+            raise AuthError("a network volume is an account's, and there is no key", hint="export RUNPOD_API_KEY=...")
         if volume and volume not in self._centers:
             reply = self._http.send(Call("GET", _VOLUME, target=volume, safe=True))
             if refusals.unknown_pod(reply):

@@ -54,13 +54,14 @@ class Logs:
         return self._http.listen(call, seconds=_WHOLE_S, quiet_s=self._quiet_s, limit=_WHOLE_BYTES)
 
     def with_progress(self, instance: Instance) -> Instance:
-        """Return `instance` with the newest line of its log as its status while it is not ready."""
-        if instance.state is InstanceState.BOOTING:
+        """Return `instance` with the newest line of its log as its status while it is not ready, or has failed."""
+        if instance.state in {InstanceState.BOOTING, InstanceState.FAILED}:
             self.glance(instance.id)
         with self._lock:
             seen = self._glances.get(instance.id)
-        unready = instance.state in {InstanceState.BOOTING, InstanceState.RUNNING}
-        return replace(instance, status=seen.line) if seen is not None and seen.line and unready else instance
+        if seen is None or not seen.line or instance.state is InstanceState.STOPPED:
+            return instance
+        return replace(instance, status=seen.line)
 
     def glance(self, pod_id: str) -> Glance:
         """Return the newest line; what was seen before when that is not long ago, or when there is no answer."""
