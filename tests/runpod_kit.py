@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from runpod_spec_kit import judge
 from sandbox_kit import END_S, RunningMarket, wait_until
 
 if TYPE_CHECKING:
@@ -19,11 +20,15 @@ IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 BOOT_S = 30.0
 
 
-def runpod_client(shop: RunningMarket, key: str | None = None) -> httpx.Client:
-    """Return a client with the account's key, with `key`, or with none when it is empty; the caller closes it."""
+def runpod_client(shop: RunningMarket, key: str | None = None, *, judged: bool = True) -> httpx.Client:
+    """Return a client with the account's key, with `key`, or with none when it is empty; the caller closes it.
+
+    Every good reply is held against the published description, where that is there and unless `judged` is off.
+    """
     key = shop.runpod_api_key if key is None else key
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=shop.runpod_api_base_url, headers=headers, timeout=END_S)
+    hooks = {"response": [judge]} if judged else {}
+    return httpx.Client(base_url=shop.runpod_api_base_url, headers=headers, timeout=END_S, event_hooks=hooks)
 
 
 def pod_order(**changes: object) -> dict[str, Any]:

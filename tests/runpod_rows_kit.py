@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from switch_kit import key_pair
 from gpuplug.providers import Access
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.testing import FakeClock
-from gpuplug.types import Cloud, Money, Offer, Secret, Spec, StartParams
+from gpuplug.types import Cloud, Endpoint, Money, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +141,16 @@ def offer(offer_id: str = f"{GPU}/SECURE", **changes: Any) -> Offer:  # noqa: AN
             **changes,
         }
     )
+
+
+def greets(endpoint: Endpoint) -> bool:
+    """Tell whether an SSH server says hello there: a container that is being stopped still has its last seconds."""
+    try:
+        with socket.create_connection((endpoint.host, endpoint.port), 5) as link:
+            link.settimeout(5)
+            return bool(link.recv(4))
+    except OSError:
+        return False
 
 
 def access(url: str, clock: FakeClock, key: str = KEY) -> Access:

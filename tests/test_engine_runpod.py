@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cell_kit import Notebook, notebook
-from sandbox_kit import RunningMarket, market
+from runpod_rows_kit import access, greets
+from sandbox_kit import RunningMarket, market, wait_until
 
 from gpuplug import config
 from gpuplug.errors import AuthError, NoOfferError, UnknownNameError, UsageError
 from gpuplug.ledger import State
 from gpuplug.providers import pausable
+from gpuplug.providers.runpod import RunpodProvider
+from gpuplug.testing import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,16 +97,20 @@ def test_a_host_that_fails_is_ended_and_the_next_one_taken(nb: Notebook, place: 
 def test_a_cell_finds_its_results_on_the_volume_of_a_pod_that_rested(nb: Notebook, place: RunningMarket) -> None:
     nb.run("x = 1\nopen('kept.txt', 'w').write('kept')", f"{RENT} --volume 20")
     (lease,) = nb.engine.ledger.open_leases()
-    provider = pausable(nb.engine.provider("runpod"))
     nb.run(
         "import time\n"
         "from pathlib import Path\n"
         "while not list(Path('/workspace/.gpuplug').glob('gp-*/host_key')): time.sleep(0.05)"
     )
     nb.engine.close()
+    provider = pausable(RunpodProvider(access(place.runpod_api_base_url, FakeClock(), place.runpod_api_key)))
+    before = provider.show(lease.instance_id)
+    assert before is not None
     provider.stop(lease.instance_id)
+    wait_until(lambda: not greets(before.endpoints[0]), 30)
     assert place.meter()["billing_now"] == 1  # the volume
     provider.start(lease.instance_id)
+    provider.close()
     nb.engine = type(nb.engine)(nb.engine.notebook, nb.root)
     nb.run("print(open('kept.txt').read())", RENT)
     assert nb.talk.text == "kept\n"

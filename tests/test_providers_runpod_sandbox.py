@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from runpod_kit import runpod_client
-from runpod_rows_kit import access
+from runpod_rows_kit import access, greets
 from sandbox_kit import RunningMarket, market
 from switch_kit import key_pair
 
@@ -299,6 +299,7 @@ def test_a_stop_keeps_the_volume_and_its_bill_and_a_start_proves_the_same_host_a
     assert stopped.state is InstanceState.STOPPED
     assert stopped.price == runpod.offers(Query(volume_gb=30)).offers[0].stopped_price
     runpod.stop(instance_id)
+    until(lambda: None if greets(before.endpoints[0]) else True)
 
     runpod.start(instance_id)
     connection = renting.connect(instance_id)
@@ -317,7 +318,11 @@ def test_a_network_volume_holds_its_pods_in_its_data_center(runpod: RunpodProvid
         (row,) = [gpu for gpu in api.get("/v2/catalog/gpus", params=query).json()["gpus"] if gpu["name"] == "RTX 4090"]
         centers = [one["id"] for one in row["dataCenters"] if one["availability"] != "NONE"]
         body = {"name": "data", "size": 50, "dataCenter": centers[0]}
-        made = next(reply for one in centers if (reply := api.post("/v2/network-volumes", json={**body, "dataCenter": one})).is_success)
+        made = next(
+            reply
+            for one in centers
+            if (reply := api.post("/v2/network-volumes", json={**body, "dataCenter": one})).is_success
+        )
         volume = made.json()
         wished = Query(gpus=(GpuWish("RTX_4090"),), network_volume=volume["id"])
         (offer,) = runpod.offers(wished).offers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from dataclasses import dataclass
 
 from gpuplug.sandbox.accounts import FIRST_CREDIT
@@ -39,6 +40,7 @@ class Account:
         self.credit = FIRST_CREDIT
         self.revoked = False
         self.ssh_keys: list[str] = []
+        self.calls: deque[float] = deque()
         self._pods: dict[str, str] = {}
 
     def issue(self, pod_id: str) -> str:

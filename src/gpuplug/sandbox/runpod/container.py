@@ -48,7 +48,7 @@ exec sleep infinity
 def start_command(made: Container) -> str:
     """Return what the container runs; entrypoint or command of the user replace the image's own."""
     if made.entrypoint or made.cmd:
-        return shlex.join([*(made.entrypoint or []), *(made.cmd or [])])
+        return "exec " + shlex.join([*(made.entrypoint or []), *(made.cmd or [])])
     return START if made.official else ""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -26,8 +25,8 @@ _BANNED_AGENT = "python-urllib"
 
 def problem_reply(problem: Problem, headers: dict[str, str] | None = None) -> web.Response:
     """Return a refusal as RFC 9457 has it."""
-    text = json.dumps(problem.body())
-    return web.Response(status=problem.status, text=text, content_type=PROBLEM, headers=headers)
+    data = json.dumps(problem.body()).encode()
+    return web.Response(status=problem.status, body=data, content_type=PROBLEM, headers=headers)
 
 
 async def body_of(request: web.Request, shape: Shape) -> dict[str, Any]:
@@ -53,7 +52,6 @@ class Door:
     def __init__(self, cloud: Cloud, wire: Wire) -> None:
         self._cloud = cloud
         self._wire = wire
-        self._calls: deque[float] = deque()
 
     def guard(self, route: Route) -> Handler:
         """Return the handler of `route` with the door in front of it."""
@@ -72,10 +70,10 @@ class Door:
         return self._quota() if self._cloud.strict else {}
 
     def _quota(self) -> dict[str, str]:
-        now = self._cloud.clock.now()
+        now, calls = self._cloud.clock.now(), self._cloud.account.calls
         told = []
         for name, quota, length in WINDOWS:
-            used = [moment for moment in self._calls if now - moment < length]
+            used = [moment for moment in calls if now - moment < length]
             wait = int(length - (now - used[0])) + 1 if used else length
             told.append(f'"{name}";r={max(0, quota - len(used))};t={wait}')
         policy = ", ".join(f'"{name}";q={quota};w={length}' for name, quota, length in WINDOWS)
@@ -129,17 +127,13 @@ class Door:
 
     def _count(self) -> None:
         """Count one call; Problem when the minute's are used up and limits are enforced."""
-        now = self._cloud.clock.now()
-        while self._calls and now - self._calls[0] >= WINDOWS[-1][2]:
-            self._calls.popleft()
+        now, calls = self._cloud.clock.now(), self._cloud.account.calls
+        while calls and now - calls[0] >= WINDOWS[-1][2]:
+            calls.popleft()
         _, quota, length = WINDOWS[0]
-        if self._cloud.strict and sum(now - moment < length for moment in self._calls) >= quota:
+        if self._cloud.strict and sum(now - moment < length for moment in calls) >= quota:
             raise Problem(429, "rate limit exceeded")
-        self._calls.append(now)
-
-    def forget(self) -> None:
-        """Forget the calls that were counted."""
-        self._calls.clear()
+        calls.append(now)
 
     def _too_many(self, fault: Fault) -> web.Response:
         return self._limited(Problem(429, "rate limit exceeded"), fault)

@@ -126,9 +126,6 @@ class PodLife:
         pod.up, pod.up_since, pod.stale_views = False, None, 0
         self.bill(pod)
 
-    async def _pause(self, seconds: float) -> None:
-        await self._clock.until(self._clock.now() + seconds)
-
     async def _boot(self, pod: Pod) -> None:
         await self._pull(pod)
         if "stuck_loading" in pod.quirks:
@@ -156,8 +153,9 @@ class PodLife:
         if place in self._cached:
             seconds *= CACHED_SHARE
         self._say(pod, f"Pulling from {pod.container.image}")
+        begun = self._clock.now()
         for layer in range(LAYERS):
-            await self._pause(seconds / LAYERS)
+            await self._clock.until(begun + seconds * (layer + 1) / LAYERS)
             self._say(pod, f"{zlib.crc32(f'{pod.container.image}{layer}'.encode()):012x} Pull complete")
         self._cached.add(place)
         self._say(pod, f"Status: Downloaded newer image for {pod.container.image}")

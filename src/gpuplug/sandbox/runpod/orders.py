@@ -187,7 +187,7 @@ def _told_twice(
     args: str, entrypoint: list[str] | None, cmd: list[str] | None
 ) -> tuple[list[str] | None, list[str] | None]:
     told = raw_args(args)
-    if (entrypoint is not None and entrypoint != told[0]) or (cmd is not None and cmd != told[1]):
+    if (entrypoint and entrypoint != told[0]) or (cmd and cmd != told[1]):
         raise bad("args and entrypoint/cmd say different things")
     return told
 
