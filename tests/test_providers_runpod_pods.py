@@ -245,6 +245,8 @@ def test_a_pod_that_is_gone_is_proven_by_the_services_own_words(market: Parts) -
         (Answer(pod_row(id="another")), ReplyError),
         (Answer({}), ReplyError),
         (Answer([]), ReplyError),
+        (Answer("null"), ReplyError),
+        (Answer("", 204), ReplyError),
         (Answer("<html>Welcome</html>"), ReplyError),
         (problem(503, "down"), ReplyError),
         (Answer(hang_up=True), UnreachableError),

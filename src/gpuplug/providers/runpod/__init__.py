@@ -301,6 +301,8 @@ class RunpodProvider:
             return None
         if reply.status >= refusals.REFUSED:
             raise refusals.refusal(reply, self._key_source)
+        if not isinstance(reply.body, dict):
+            raise ReplyError(f"runpod's answer about pod {instance_id} is no object")
         return reply.body
 
     def _known_row(self, instance_id: str) -> object:

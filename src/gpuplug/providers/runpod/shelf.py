@@ -26,6 +26,8 @@ _MOST_ROWS = 2000
 _VERSION = re.compile(r"\d{1,3}\.\d{1,3}")
 _STOCKED = frozenset({"LOW", "MEDIUM", "HIGH"})
 _SHOWN_CENTERS = 3
+_NVIDIA = "nvidia"
+_MAKERS = frozenset({_NVIDIA, "amd", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def from_catalog(row: object, cloud: Cloud) -> Stock | None:
         cloud=cloud,
         memory_gb=integer(fields.get("memory"), 0, 1 << 14) or 0,
         price=number(mapping(fields.get("price")).get(kind), 0, _DEAREST),
-        free=fields.get("availability") in _STOCKED,
+        free=clean(fields.get("availability")) in _STOCKED,
         most=integer(mapping(fields.get("maxCount")).get(kind), 0, _MOST_GPUS) or 0,
         centers=_centers(fields.get("dataCenters")),
         cuda=_newest(fields.get("cudaVersions")),
@@ -130,8 +132,8 @@ def rank(found: Iterable[Offer], dropped: int) -> OfferList:
 
 
 def senseless(found: Sequence[object]) -> int:
-    """Return how many rows name no GPU type at all."""
-    return sum(not clean(mapping(row).get("id")) for row in found)
+    """Return how many rows name no GPU type at all, or none of a known maker."""
+    return sum(not clean(mapping(row).get("id")) or _maker(row) not in _MAKERS for row in found)
 
 
 def bounded(found: Sequence[object]) -> Sequence[object]:
@@ -182,13 +184,17 @@ def _suspicion(each: Decimal | None, total: Decimal) -> str:
 
 
 def _is_nvidia(fields: object) -> bool:
-    return clean(mapping(fields).get("manufacturer")).casefold() == "nvidia"
+    return _maker(fields) == _NVIDIA
+
+
+def _maker(row: object) -> str:
+    return clean(mapping(row).get("manufacturer")).casefold()
 
 
 def _centers(listed: object) -> tuple[str, ...]:
     if not isinstance(listed, list):
         return ()
-    free = (mapping(row) for row in listed if mapping(row).get("availability") in _STOCKED)
+    free = (mapping(row) for row in listed if clean(mapping(row).get("availability")) in _STOCKED)
     return tuple(name for row in free if (name := clean(row.get("id"), 40)))
 
 
