@@ -41,7 +41,8 @@ def providers_table() -> str:
     for name, known in KNOWN.items():
         traits = _traits(name)
         key = ", ".join(f"`{place}`" for place in traits.key_names) or "none"
-        rows.append(f"| `{name}` | {known.summary} | {key} | {_yes(traits.stop)} | {_yes(traits.self_destroy)} |")
+        stops = "with a volume" if traits.stop and traits.volumes else _yes(traits.stop)
+        rows.append(f"| `{name}` | {known.summary} | {key} | {stops} | {_yes(traits.self_destroy)} |")
     return "\n".join(rows)
 
 
