@@ -47,7 +47,9 @@ class LocalProvider:
         """Nothing is held. May be repeated."""
 
     def offers(self, query: Query) -> OfferList:
-        """Offer this computer's GPUs, or "CPU" when it has none. May be repeated."""
+        """Offer this computer's GPUs, or "CPU" when it has none; nobody can bid for them. May be repeated."""
+        if query.spot:
+            return OfferList(())
         found = (self._offer(model, count, query.gpus) for model, count in self._models().items())
         return OfferList(tuple(offer for offer in found if offer is not None))
 
