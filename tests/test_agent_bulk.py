@@ -234,6 +234,26 @@ def test_ping_renews_the_contact_and_terms_set_lease_and_budget(tmp_path: Path) 
         assert machine.daemon_pids()
 
 
+def test_a_cells_budget_holds_while_it_runs_and_is_lifted_when_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / ".gpuplug" / "switch"
+    folder.mkdir(parents=True)
+    with installed(tmp_path / "home") as machine, machine.control() as cells:
+        cell = cells.start(f"print(open({str(folder / 'budget')!r}).read())", budget_s=1000)
+        ran = cells.finish(cell)
+        assert abs(float(ran.text()) - switch.uptime() - 1000) < 60
+        assert not (folder / "budget").exists()
+
+
+def test_a_hard_end_can_be_put_off_and_not_lifted(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / ".gpuplug" / "switch"
+    folder.mkdir(parents=True)
+    with installed(tmp_path / "home") as machine, machine.bulk() as bulk:
+        bulk.ask("terms", hard_s=5000)
+        assert abs(float((folder / "hard").read_text()) - switch.uptime() - 5000) < 60
+        bulk.ask("terms", hard_s=None)
+        assert (folder / "hard").exists()
+
+
 def test_the_end_of_a_cell_is_a_contact(tmp_path: Path) -> None:
     folder = tmp_path / "home" / ".gpuplug" / "switch"
     folder.mkdir(parents=True)

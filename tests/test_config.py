@@ -21,7 +21,7 @@ VERBS = (config.CELL, *config.VERBS)
 
 
 def test_every_option_of_the_table_is_a_field_of_the_parsed_line_and_the_other_way_round() -> None:
-    fields = {field.name for field in dataclasses.fields(config.Options)} - {"words"}
+    fields = {field.name for field in dataclasses.fields(config.Options)} - {"words", "typed"}
     assert fields == {option.dest for option in config.OPTIONS}
 
 
@@ -144,3 +144,13 @@ def test_the_standing_budget_is_read_from_the_environment(text: str, amount: str
 def test_a_senseless_standing_budget_is_refused_loudly(text: str) -> None:
     with pytest.raises(UsageError, match="GPUPLUG_BUDGET"):
         config.standing_budget({"GPUPLUG_BUDGET": text})
+
+
+def test_a_line_tells_what_was_typed_from_what_is_a_default() -> None:
+    parsed = config.parse("--max-price 0.2 --new -i a", config.CELL, {"GPUPLUG_GPU": "H100"})
+    assert parsed.typed == {"max_price", "new", "inputs"}
+
+
+def test_an_image_that_no_registry_could_name_is_refused_before_anything_is_rented() -> None:
+    with pytest.raises(UsageError, match="'a b' is no name of an image"):
+        config.parse("--image 'a b'", config.CELL, {})

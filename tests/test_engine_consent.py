@@ -74,7 +74,9 @@ def test_the_first_rent_of_a_notebook_asks_and_names_what_can_be_lost(ledger: Le
     talk = Quiet(answer=True)
     Consent(ledger, clock).check(BOOK, COST, options("--budget 3"), talk, free=PAID)
     (question,) = talk.questions
-    assert question.startswith("rent RTX 4090 on cloud at $0.36/h? at worst ")
+    assert question.startswith(
+        "rent RTX 4090 on cloud at $0.36/h (another for at most $0.50/h should it fail)? at worst "
+    )
     assert "nobody in touch for 15 min" in question
     assert "$1.44 for a running cell" in question
     assert "$1.44 in all (4 h)" in question
@@ -91,6 +93,24 @@ def test_a_notebook_that_agreed_is_not_asked_again_and_another_one_is(ledger: Le
     for notebook in (BOOK, BOOK, "other", "other"):
         consent.check(notebook, COST, options(), talk, free=PAID)
     assert len(talk.questions) == 2
+
+
+def test_who_agreed_to_a_price_is_asked_again_above_the_cap_that_was_named(ledger: Ledger, clock: FakeClock) -> None:
+    consent, talk = Consent(ledger, clock), Quiet(answer=True)
+    consent.check(BOOK, COST, options("--max-price 0.40"), talk, free=PAID)
+    consent.check(BOOK, replace(COST, price=Money(400_000)), options(), talk, free=PAID)
+    assert len(talk.questions) == 1
+    consent.check(BOOK, replace(COST, price=Money(410_000)), options(), talk, free=PAID)
+    assert len(talk.questions) == 2
+
+
+def test_what_is_left_of_the_standing_budget_is_the_day_less_what_was_spent(
+    ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Consent(ledger, clock).left() is None
+    monkeypatch.setenv("GPUPLUG_BUDGET", "1/day")
+    spend(ledger, clock, Money(300_000))
+    assert Consent(ledger, clock).left() == Money(700_000)
 
 
 def test_a_new_process_asks_again(ledger: Ledger, clock: FakeClock) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 from cell_kit import Notebook, notebook
 from engine_kit import Quiet
-from sandbox_kit import RunningMarket, market
+from sandbox_kit import RunningMarket, market, wait_until
 
 from gpuplug import config
 from gpuplug.engine import Engine
+from gpuplug.engine.renting import Wish
 from gpuplug.errors import (
     AuthError,
+    ConsentError,
     GpuplugError,
     HostError,
     NoOfferError,
@@ -26,6 +28,9 @@ from gpuplug.ledger import State
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from gpuplug.providers import Provider
+    from gpuplug.types import Offer
 
 RENT = "-p vast -g RTX_4090 --max-price 0.60"
 
@@ -249,9 +254,64 @@ def test_a_new_process_finds_the_notebooks_warm_machine_with_its_state(nb: Noteb
     nb.run("kept = 5", RENT)
     nb.engine.close()
     nb.engine = Engine(nb.engine.notebook, nb.root)
-    nb.run("print(kept)", "--max-price 0.01")
+    nb.run("print(kept)")
     assert nb.talk.text == "5\n"
     assert len(place.requests("create")) == 1
+
+
+def test_a_lower_cap_typed_for_one_cell_refuses_the_dearer_warm_machine(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", RENT)
+    with pytest.raises(TooDearError, match="the instance of this notebook, #") as caught:
+        nb.run("pass", "--max-price 0.01")
+    assert "--new" in caught.value.hint
+    assert len(place.requests("create")) == 1
+
+
+def test_a_warm_machine_that_cannot_be_reached_says_what_it_bills_and_goes_when_it_should(
+    place: RunningMarket, tmp_path: Path
+) -> None:
+    with notebook(tmp_path, ready_s=2, environ=place.env) as nb:
+        nb.run("pass", RENT)
+        (lease,) = nb.engine.billing()
+        for line, left in (("", 1), ("--down", 0)):
+            nb.engine.close()
+            nb.engine = Engine(nb.engine.notebook, nb.root, ready_s=2)
+            place.action("ssh_refuse", instance=int(lease.instance_id), seconds=60)
+            with pytest.raises(HostError, match="was not ready") as caught:
+                nb.run("pass", line)
+            assert ("still bills $0." in caught.value.billing) is bool(left)
+            assert caught.value.hint == "%gpu down"
+            assert place.meter()["billing_now"] == left
+
+
+def test_what_comes_up_long_after_it_was_given_up_is_ended_by_the_next_down(nb: Notebook, place: RunningMarket) -> None:
+    place.fault("list_lag", seconds=6)
+    place.fault("drop_after", point="create")
+    with pytest.raises(GpuplugError, match="not known"):
+        nb.run("pass", RENT)
+    assert "never appeared" in nb.down()[-1]
+    assert place.meter()["billing_now"] == 1
+    wait_until(lambda: nb.engine.rows() != [])
+    said = nb.down()
+    assert "gone (verified)" in said[-1]
+    assert place.meter()["billing_now"] == 0
+
+
+def test_a_dearer_offer_after_one_that_failed_needs_consent_of_its_own(place: RunningMarket, tmp_path: Path) -> None:
+    with notebook(tmp_path, environ=place.env) as nb:
+        asked: list[str] = []
+
+        def refuse(offer: Offer, _provider: Provider) -> None:
+            asked.append(offer.id)
+            if len(asked) == 2:
+                raise ConsentError("no")
+
+        place.fault("taken")
+        options = config.parse(RENT, config.CELL)
+        offers = nb.engine._offers(options)  # noqa: SLF001 - the list as the engine makes it
+        with pytest.raises(ConsentError):
+            nb.engine._acquiring.acquire(offers, Wish("nb", "", options), refuse, Quiet())  # noqa: SLF001 - likewise
+        assert len(place.requests("create")) == 1
 
 
 def test_an_error_of_the_cell_leaves_the_machine_warm(nb: Notebook, place: RunningMarket) -> None:

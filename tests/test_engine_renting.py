@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 from gpuplug.config import Options
 from gpuplug.engine.renting import Renting, Wish
-from gpuplug.errors import LedgerError, OfferGoneError, ProviderError, ReplyError, UnknownOutcomeError, UnreachableError
-from gpuplug.ledger import FINAL, Lease, Ledger, State
+from gpuplug.errors import (
+    LedgerError,
+    OfferGoneError,
+    ProviderError,
+    ReplyError,
+    UnknownOutcomeError,
+    UnreachableError,
+    UsageError,
+)
+from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -136,6 +144,29 @@ def test_a_destroy_that_is_not_proven_in_time_is_never_called_gone(stand: Stand)
     assert "not proven gone" in stand.said[-1]
 
 
+def test_an_instance_that_comes_up_after_it_was_given_up_is_found_and_ended(stand: Stand) -> None:
+    stand.cloud.launch_error, stand.cloud.launch_works_anyway, stand.cloud.lag_s = lost_reply(), True, 600
+    with pytest.raises(UnknownOutcomeError):
+        stand.rent()
+    (lease,) = stand.ledger.open_leases()
+    stand.clock.advance(120)
+    assert stand.destroy(lease).state is State.FAILED
+    assert stand.cloud.alive == ["1"]
+    stand.clock.advance(600)
+    (reopened,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert (reopened.state, reopened.instance_id, reopened.billing) == (State.DESTROYING, "1", True)
+    assert stand.cloud.alive == []
+    assert stand.destroy(reopened).state is State.GONE
+
+
+def test_a_value_that_cannot_be_sent_leaves_no_open_lease_and_waits_for_nothing(stand: Stand) -> None:
+    stand.cloud.launch_error = UsageError("'a b' is no name of an image")
+    with pytest.raises(UsageError):
+        stand.rent()
+    assert stand.clock.slept == []
+    assert [lease.state for lease in stand.ledger.leases()] == [State.FAILED]
+
+
 def test_destroying_what_is_gone_already_succeeds(stand: Stand) -> None:
     lease = stand.rent()
     stand.cloud.made[0].alive = False
@@ -177,7 +208,7 @@ faults = st.lists(st.sampled_from([UnreachableError("down"), ReplyError("html")]
 @given(
     faults=faults,
     lies=st.integers(0, 4),
-    lag=st.sampled_from([0.0, 2.0, 10.0, 45.0]),
+    lag=st.sampled_from([0.0, 2.0, 10.0, 45.0, 200.0]),
     lost=st.booleans(),
     made=st.booleans(),
 )
@@ -198,10 +229,14 @@ def test_whatever_fails_a_final_row_never_bills_and_everything_ends(
     stand.cloud.lies, stand.cloud.failures = lies, list(faults)
     for _ in range(6):
         stand.clock.advance(60)
+        left, stand.cloud.failures = stand.cloud.failures, []
+        stand.renting.reopen_late(stand.cloud, stand.cloud.instances(), stand.said.append)
+        stand.cloud.failures = left
         for lease in stand.ledger.open_leases():
             stand.destroy(lease)
             billing = set(stand.cloud.alive)
-            assert not any(row.instance_id in billing for row in stand.ledger.leases() if row.state in FINAL)
+            gone = {row.instance_id for row in stand.ledger.leases() if row.state is State.GONE}
+            assert not gone & billing
     assert stand.cloud.alive == []
     assert stand.ledger.open_leases() == []
     stand.ledger.close()

@@ -50,6 +50,7 @@ def test_the_request_reaches_the_agent_whole() -> None:
         "outputs": ["b"],
         "modules": [["np", "numpy"]],
         "folders": ["lib"],
+        "budget_s": None,
     }
 
 

@@ -278,10 +278,14 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a key opens. `balance` is prepaid money that is left; None where the provider does not tell."""
+    """What a key opens. `balance` is prepaid money that is left; None where the provider does not tell.
+
+    `told` is the provider's own wall time when it answered.
+    """
 
     balance: Money | None = None
     scopes: tuple[str, ...] = ()
+    told: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,37 +6,24 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sandbox_kit import ROOT, RunningMarket, market, wait_until
+from sandbox_kit import RunningMarket, market, wait_until
+from vendor_kit import VASTAI, programs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.sdk
-VENV = ROOT / ".venv-sdk"
-REQUIREMENT = "vastai==1.9.1"
-INSTALL_S = 300
 CLIENTS = Path(__file__).parent / "clients"
 
 
 @pytest.fixture(scope="session")
 def vendor() -> Path:
     """The folder of the programs of the vendor's environment, made once and kept."""
-    programs = VENV / "bin"
-    mark = VENV / f"has {REQUIREMENT}"
-    if mark.exists():
-        return programs
-    steps = [[sys.executable, "-m", "venv", str(VENV)], [str(programs / "pip"), "install", "-q", REQUIREMENT]]
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, timeout=INSTALL_S, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"{REQUIREMENT} cannot be installed here: {done.stderr.strip()[-300:]}")
-    mark.touch()
-    return programs
+    return programs_of(VASTAI)
 
 
 @pytest.fixture

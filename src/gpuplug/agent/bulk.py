@@ -10,7 +10,7 @@ from .probe import probe
 from .runner import Runner, is_id
 from .snapshot import Snapshot
 from .staging import FileError
-from .switch import TERMS, Switch, uptime
+from .switch import Switch, terms_in, uptime
 
 Answer = Tuple[wire.Header, bytes]
 
@@ -82,9 +82,7 @@ class Bulk:
         }, b""
 
     def _terms(self, header: wire.Header, _payload: bytes) -> Answer:
-        self._switch.set_terms(
-            {name: None if header[name] is None else float(header[name]) for name in TERMS if name in header}
-        )
+        self._switch.set_terms(terms_in(header))
         return {}, b""
 
     def _value_put(self, header: wire.Header, payload: bytes) -> Answer:

@@ -167,7 +167,7 @@ class Daemon:
             environment["GPUPLUG_STATE"] = self._place.state
             return KernelProcess(command, environment, work, self.loop, on_output, on_event)
 
-        return Runner(folder, work, journal, self._looker, start, self._switch.contact)
+        return Runner(folder, work, journal, self._looker, start, self._switch)
 
     def bulk(self, runner: Runner) -> Bulk:
         """Return what answers requests for `runner`."""

@@ -13,6 +13,7 @@ from . import snapshot, wire
 from .journal import Journal
 from .output import Output
 from .process import KernelProcess
+from .switch import Switch, terms_in
 from .tasks import Worker
 
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,80}")
@@ -30,6 +31,7 @@ class Cell(NamedTuple):
     id: str
     header: wire.Header
     source: bytes
+    terms: Dict[str, Optional[float]]
 
 
 class End(NamedTuple):
@@ -52,7 +54,7 @@ class Runner:
         journal: where the events go.
         worker: what looks for changed files.
         start_process: starts a kernel process, given where its output and its events go.
-        on_end: called when a cell has ended.
+        switch: is told that a cell has ended, and under which terms one runs.
     """
 
     def __init__(
@@ -62,14 +64,14 @@ class Runner:
         journal: Journal,
         worker: Worker,
         start_process: StartProcess,
-        on_end: Callable[[], None],
+        switch: Switch,
     ) -> None:
         self.folder = folder
         self.work = work
         self.journal = journal
         self._worker = worker
         self._start_process = start_process
-        self._on_end = on_end
+        self._switch = switch
         self._output = Output(journal)
         self._seen: Set[str] = set(journal.done) | set(journal.unfinished)
         self._queue: Deque[Cell] = collections.deque()
@@ -105,12 +107,20 @@ class Runner:
             file.write(f"{self._process.pid}\n")  # on a full disk cells run all the same
 
     def run(self, header: wire.Header, source: bytes) -> None:
-        """Queue a cell; one whose id was seen before is ignored."""
+        """Queue a cell; one whose id was seen before is ignored.
+
+        Raises:
+            wire.WireError: it names terms that are no numbers.
+        """
         cell = header.get("cell")
         if not isinstance(cell, str) or not is_id(cell) or cell in self._seen:
             return
+        try:
+            terms = terms_in(header)
+        except (TypeError, ValueError) as error:
+            raise wire.WireError(f"the terms of a cell: {error}") from error
         self._seen.add(cell)
-        self._queue.append(Cell(cell, header, source))
+        self._queue.append(Cell(cell, header, source, terms))
         self._pin_inputs(cell, header)
         self._next()
 
@@ -197,6 +207,10 @@ class Runner:
             return
         self._began = time.monotonic()
         self._used = True
+        with contextlib.suppress(
+            OSError
+        ):  # on a full disk cells run all the same; the client has a deadline of its own
+            self._switch.set_terms(self._cell.terms)
         self._output.begin(self._cell.id, count)
         if self._interrupt_asked and self._process is not None:
             self._process.interrupt()
@@ -239,7 +253,7 @@ class Runner:
         self._output.end(last)
         self._lost_state = False
         died, self._cell = self._end.status == "died", None
-        self._on_end()
+        self._switch.set_terms({"budget_s": None})
         self._next()
         if died:
             with contextlib.suppress(OSError):  # the next cell says so

@@ -3,10 +3,19 @@
 import contextlib
 import os
 import time
-from typing import Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 SILENT_S = 30.0
 TERMS = ("lease_s", "budget_s", "hard_s")
+
+
+def terms_in(header: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+    """Return the terms that `header` names: seconds, or None for no such deadline.
+
+    Raises:
+        ValueError: one is no number.
+    """
+    return {name: None if header[name] is None else float(header[name]) for name in TERMS if name in header}
 
 
 def uptime() -> float:

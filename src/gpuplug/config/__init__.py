@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from gpuplug.config.grammar import CELL, OPTIONS, VERBS, Option, table
     from gpuplug.config.keys import Key, choose_platforms, find_key, standing_budget
     from gpuplug.config.options import Options, help_text, parse, verb_of
-    from gpuplug.config.places import base_url, enabled, home
+    from gpuplug.config.places import KEY_PLACES, base_url, enabled, home
 
 _PARTS = {
     "convert": ("Terms", "duration"),
     "keys": ("Key", "choose_platforms", "find_key", "standing_budget"),
     "options": ("Options", "help_text", "parse", "verb_of"),
-    "places": ("base_url", "enabled", "home"),
+    "places": ("KEY_PLACES", "base_url", "enabled", "home"),
     "grammar": ("CELL", "OPTIONS", "VERBS", "Option", "table"),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
@@ -33,6 +33,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker r
 
 __all__ = [
     "CELL",
+    "KEY_PLACES",
     "OPTIONS",
     "VERBS",
     "Key",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gpuplug.types import GpuWish, Money
 
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -61,6 +62,13 @@ def gigabytes(text: str) -> int:
     if not number.isdigit() or not 8 <= int(number) <= 2000:  # noqa: PLR2004 - the market's own minimum
         raise ValueError(f"{text!r} is no disk size; write a number of GB from 8 to 2000")
     return int(number)
+
+
+def image(text: str) -> str:
+    """Return the name of a container image, in the form that every registry takes."""
+    if not _IMAGE.fullmatch(text):
+        raise ValueError(f"{text!r} is no name of an image")
+    return text
 
 
 def names(text: str) -> tuple[str, ...]:

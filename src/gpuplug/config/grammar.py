@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.config.convert import dollars, gigabytes, gpus, names, terms, words
+from gpuplug.config.convert import dollars, gigabytes, gpus, image, names, terms, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ VERBS: dict[str, str] = {
     "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
     "ls": "every instance of the account that carries our label, and what each costs",
     "files": "the files in the working folder on the instance",
+    "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "spend": "what was spent: today, this month, by instance",
 }
 TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt"})
@@ -99,7 +100,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--image",),
         "image",
-        str,
+        image,
         "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime",
         "NAME",
         "container image",
@@ -181,6 +182,15 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
+    Option(
+        ("--cross-check",),
+        "cross_check",
+        None,
+        "off",
+        "",
+        "ask the vendors' own clients the same and show what differs (needs gpuplug[sdk])",
+        ("doctor",),
+    ),
     Option(
         ("--help",),
         "help",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One parsed line; a field that a verb does not know keeps its default."""
+    """One parsed line; a field that a verb does not know keeps its default. `typed` names the options in the line itself."""
 
     platform: tuple[str, ...] = ()
     gpu: tuple[GpuWish, ...] = ()
@@ -47,8 +47,10 @@ class Options:
     yes: bool = False
     quiet: bool = False
     all: bool = False
+    cross_check: bool = False
     help: bool = False
     words: tuple[str, ...] = ()
+    typed: frozenset[str] = frozenset()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,8 +92,8 @@ def parse(line: str, verb: str, environ: Mapping[str, str] = os.environ) -> Opti
             raise _unknown_option(word, verb)
     if rest and verb not in TAKES_WORDS:
         raise UsageError(f"{title(verb)} takes no {rest[0]!r}", hint=f"{title(verb)} --help")
-    given = {name: value for name, value in vars(found).items() if value is not None}
-    return Options(**_values(verb, given, environ), words=tuple(rest))
+    given = {name: value for name, value in vars(found).items() if value is not None and value is not False}
+    return Options(**_values(verb, given, environ), words=tuple(rest), typed=frozenset(given))
 
 
 def _values(verb: str, given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine import choosing, consent
 from gpuplug.engine.acquiring import Acquiring, with_bid
+from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
+from gpuplug.engine.platforms import Platforms
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
     BudgetError,
@@ -22,34 +24,27 @@ from gpuplug.errors import (
     NoOfferError,
     PreemptedError,
     TooDearError,
-    UnknownNameError,
     UsageError,
 )
 from gpuplug.ledger import CellRow, Lease, Ledger, State
-from gpuplug.providers import Access, Provider, load
-from gpuplug.types import Instance, Money, Offer, OfferList, Secret, SystemClock
+from gpuplug.types import Money, OfferList, SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gpuplug.config import Options
+    from gpuplug.engine.doctor import Finding
+    from gpuplug.engine.inventory import Row
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
-    from gpuplug.types import Clock
+    from gpuplug.providers import Provider
+    from gpuplug.types import Clock, Offer
 
 READY_DEADLINE_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of `%gpu ls`: the provider's view and the ledger's, either of which may be missing."""
-
-    instance: Instance | None
-    lease: Lease | None
-    cost: Money
+_PROOFS = {State.GONE: "gone (verified)", State.FAILED: "never appeared"}
 
 
 class Engine:
@@ -73,10 +68,11 @@ class Engine:
         self._home = home or config.home()
         self.ledger = Ledger(self._home, self.clock)
         self._renting = Renting(self.ledger, self._home / "keys", self.clock)
-        self._providers: dict[str, Provider] = {}
+        self._platforms = Platforms(self._home, self.clock)
         self._live: dict[str, Live] = {}
         self._ready_s = ready_s
         self._consent = consent.Consent(self.ledger, self.clock)
+        self._inventory = Inventory(notebook, self.ledger, self._renting, self._platforms, self.clock)
         self._acquiring = Acquiring(self.ledger, self._renting, self.clock, self._link, self._end)
         self._pausing = Pausing(self.ledger, self._renting, self.clock)
 
@@ -85,19 +81,12 @@ class Engine:
         for live in self._live.values():
             live.session.close()
         self._live.clear()
-        for provider in self._providers.values():
-            provider.close()
-        self._providers.clear()
+        self._platforms.close()
         self.ledger.close()
 
     def provider(self, name: str) -> Provider:
         """Return the adapter of a platform, made at first use."""
-        if name not in self._providers:
-            key = config.find_key(name)
-            secret, source = (key.secret, key.source) if key else (Secret(""), "")
-            folder = str(self._home / name)
-            self._providers[name] = load(name, Access(secret, source, config.base_url(name), folder, self.clock))
-        return self._providers[name]
+        return self._platforms.get(name)
 
     def prices(self, options: Options) -> OfferList:
         """Search offers; costs nothing."""
@@ -108,13 +97,13 @@ class Engine:
         """Read the cell; sends nothing, rents nothing."""
         from gpuplug.engine import planning  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        return planning.plan(source, options, namespace, self.root, warm=self._warm(options) is not None)
+        return planning.plan(source, options, namespace, self.root, warm=self._inventory.warm(options) is not None)
 
     def dry_run(self, plan: Plan) -> str:
         """Return the ship tree, the offer that would be taken and what it would cost; rents nothing."""
         from gpuplug.engine.explaining import explain  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        if self._warm(plan.options) is not None:
+        if self._inventory.warm(plan.options) is not None:
             return explain(plan, None, "the warm instance of this notebook")
         try:
             offer, provider = self._offers(plan.options)[0]
@@ -135,6 +124,7 @@ class Engine:
             talk.note(note)
         ends = plan.options.down
         try:
+            plan = self._within_standing(plan, live.lease, talk)
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
@@ -156,19 +146,20 @@ class Engine:
 
     def up(self, options: Options, talk: Talk) -> Live:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
-        warm = self._warm(options)
+        warm = self._inventory.warm(options)
         if warm is not None:
             return self._relink(warm, options, talk)
         return self._acquire(options, talk)
 
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
-        return self._end(self.ledger.open_leases() if options.all else self._meant(options), say)
+        self._inventory.sweep(say)
+        return self._end(self.ledger.open_leases() if options.all else self._inventory.meant(options), say)
 
     def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
         resting: list[Lease] = []
-        for lease in self._meant(options):
+        for lease in self._inventory.meant(options):
             if lease.state is State.STOPPED:
                 resting.append(lease)
                 continue
@@ -179,13 +170,13 @@ class Engine:
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
         """Start the notebook's resting instances, or those named, and reach them: COSTS MONEY."""
-        return [self._wake(lease, options, talk) for lease in self._meant(options, resting=True)]
+        return [self._wake(lease, options, talk) for lease in self._inventory.meant(options, resting=True)]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`."""
         extended: list[Lease] = []
-        for lease in self._meant(options):
-            live = self._relink(lease, options, talk)
+        for lease in self._inventory.meant(options):
+            live = self._linked(self.provider(lease.provider), lease, options, talk)
             hard_s = lease.hard_s + seconds
             left = lease.created + hard_s - self.clock.now().timestamp()
             live.session.request("terms", {"hard_s": left})
@@ -194,20 +185,12 @@ class Engine:
 
     def adopt(self, options: Options) -> list[Lease]:
         """Take instances that carry our label and that another ledger rented into this one, by their ids."""
-        strangers = [self._stranger(word.removeprefix("#")) for word in options.words]
+        strangers = [self._inventory.stranger(word) for word in options.words]
         return [self._renting.adopt(instance, self.notebook) for instance in strangers]
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
-        found: list[Row] = []
-        names = {*config.enabled(), *(lease.provider for lease in self.ledger.open_leases())}
-        for name in sorted(names):
-            provider = self.provider(name)
-            seen = provider.instances()
-            leases = {lease.label: lease for lease in self._renting.reconcile(provider, seen)}
-            found += [self._row(instance, leases.pop(instance.label, None)) for instance in seen]
-            found += [self._row(None, lease) for lease in leases.values()]
-        return found
+        return self._inventory.rows()
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
@@ -217,12 +200,22 @@ class Engine:
         """Return path and size of each file in the working folder of the notebook's instance."""
         from gpuplug import outputs  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        lease = self._warm(options)
+        lease = self._inventory.warm(options)
         live = self._live.get(lease.label) if lease else None
         if live is None:
             raise UsageError("no session with an instance of this notebook", hint="%gpu up")
         rows = json.loads(live.session.request("list").payload)
         return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
+
+    def examine(self, options: Options) -> Iterator[Finding]:
+        """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
+        from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
+
+        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine()
+        if options.cross_check:
+            for name in config.enabled():
+                if (key := config.find_key(name)) is not None and name in crosscheck.PACKAGES:
+                    yield from crosscheck.cross_check(self.provider(name), key)
 
     def spent_since(self, days: int) -> Money:
         """Return the spend since midnight UTC `days` days ago."""
@@ -237,29 +230,6 @@ class Engine:
         """Return what a lease has cost so far."""
         return lease.cost(self.clock.now().timestamp())
 
-    def _row(self, instance: Instance | None, lease: Lease | None) -> Row:
-        return Row(instance, lease, self.cost(lease) if lease else Money(0))
-
-    def _warm(self, options: Options) -> Lease | None:
-        """Return the newest lease of this notebook that may still be used, if the options allow it."""
-        if options.new:
-            return None
-        platforms = config.choose_platforms(options.platform)
-        usable = [
-            lease
-            for lease in self.ledger.open_leases()
-            if lease.notebook == self.notebook
-            and lease.name == options.name
-            and lease.provider in platforms
-            and lease.state in {State.BOUND, State.READY, State.STOPPED}
-            and (
-                not options.gpu
-                or any(wish.matches(lease.gpu, lease.gpu_count) for wish in options.gpu)
-                or not lease.price.micros
-            )
-        ]
-        return usable[-1] if usable else None
-
     def _relink(self, lease: Lease, options: Options, talk: Talk) -> Live:
         live = self._live.get(lease.label)
         if live is not None and live.session.alive:
@@ -269,10 +239,25 @@ class Engine:
             talk.note(f"#{lease.instance_id} has ended meanwhile; taking another")
             self._end([lease], talk.note)
             return self._acquire(options, talk)
-        if lease.state is State.STOPPED:
-            return self._wake(lease, options, talk)
-        # What was agreed to when it was rented holds, also when this cell names no price.
-        return self._link(provider, lease, max(options.max_price, lease.price), talk)
+        return self._linked(provider, lease, options, talk)
+
+    def _linked(self, provider: Provider, lease: Lease, options: Options, talk: Talk) -> Live:
+        """Return the session with a lease that is there already; says what bills when it cannot be had."""
+        live = self._live.get(lease.label)
+        if live is not None and live.session.alive:
+            return live
+        try:
+            if lease.state is State.STOPPED:
+                return self._wake(lease, options, talk)
+            # What was agreed to when it was rented holds, also when this cell names no price.
+            return self._link(provider, lease, max(options.max_price, lease.price), talk)
+        except GpuplugError as error:
+            ends = options.down or isinstance(error, PreemptedError)
+            self._say_billing(error, lease, ends=ends)
+            error.hint = error.hint or "%gpu down"
+            if ends:
+                self._end([lease], talk.note)
+            raise
 
     def _wake(self, lease: Lease, options: Options, talk: Talk) -> Live:
         provider = self.provider(lease.provider)
@@ -292,8 +277,19 @@ class Engine:
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
         offers = self._acquiring.sound(self._offers(options), talk)
-        self._consent.check(self.notebook, consent.Cost.of_offer(offers[0][0]), options, talk, free=offers[0][1].traits)
-        return self._acquiring.acquire(offers, Wish(self.notebook, options.name, options), talk)
+
+        def agree(offer: Offer, provider: Provider) -> None:
+            self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
+
+        return self._acquiring.acquire(offers, Wish(self.notebook, options.name, options), agree, talk)
+
+    def _within_standing(self, plan: Plan, lease: Lease, talk: Talk) -> Plan:
+        """Return `plan` with no more budget than is left of the standing one."""
+        left = None if lease.simulated or not lease.price.micros else self._consent.left()
+        if left is None or left >= plan.options.budget:
+            return plan
+        talk.note(f"{left} of the standing budget is left today: that is this cell's budget")
+        return replace(plan, options=replace(plan.options, budget=left))
 
     def _link(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> Live:
         from gpuplug.engine.linking import Linking  # noqa: PLC0415 - `%load_ext` must not pay for it
@@ -309,11 +305,7 @@ class Engine:
             self._hang_up(lease)
             say(f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: destroying")
             after = self._renting.destroy(self.provider(lease.provider), lease, say)
-            proof = (
-                "gone (verified)"
-                if after.state in {State.GONE, State.FAILED}
-                else "NOT PROVEN GONE, take it as billing"
-            )
+            proof = _PROOFS.get(after.state, "NOT PROVEN GONE, take it as billing")
             say(
                 f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: {proof}; it cost {self.cost(after)}"
             )
@@ -325,38 +317,10 @@ class Engine:
         if live is not None:
             live.session.close()
 
-    def _meant(self, options: Options, *, resting: bool = False) -> list[Lease]:
-        """Return the leases that a user names, or else all of the notebook's; with `resting` only stopped ones of these."""
-        leases = self.ledger.open_leases()
-        if options.words:
-            return [self._named(word.removeprefix("#"), leases) for word in options.words]
-        mine = [lease for lease in leases if lease.notebook == self.notebook]
-        return [lease for lease in mine if lease.state is State.STOPPED] if resting else mine
-
-    def _named(self, word: str, leases: list[Lease]) -> Lease:
-        for lease in leases:
-            if word in {lease.instance_id, lease.label, lease.name}:
-                return lease
-        known = ", ".join(lease.name or f"#{lease.instance_id}" for lease in leases) or "none"
-        raise UnknownNameError(
-            f"no instance {word!r} of this computer; open ones: {known}",
-            hint="%gpu ls, and %gpu adopt ID for what another computer rented",
-        )
-
-    def _stranger(self, word: str) -> Instance:
-        """Return an instance with our label that this ledger does not know."""
-        if any(word in {lease.instance_id, lease.label} for lease in self.ledger.open_leases()):
-            raise UsageError(f"#{word} is this computer's own already", hint="%gpu ls")
-        for name in config.enabled():
-            for instance in self.provider(name).instances():
-                if word in {instance.id, instance.label}:
-                    return instance
-        raise UnknownNameError(
-            f"no instance {word!r} with a label of gpuplug; others are never touched", hint="%gpu ls"
-        )
-
     def _record(self, live: Live, ran: Ran, started: float, talk: Talk) -> None:
         lease = self.ledger.lease(live.lease.label)
+        if lease.lease_s != live.lease.lease_s:
+            lease = self.ledger.move(lease.label, lease.state, lease_s=live.lease.lease_s)
         cost = lease.price.for_seconds(round(ran.seconds, 3))
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
         talk.cost(self._cost_line(lease, ran.seconds, cost))

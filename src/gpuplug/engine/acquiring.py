@@ -63,10 +63,17 @@ class Acquiring:
         self._link = link
         self._end = end
 
-    def acquire(self, offers: list[tuple[Offer, Provider]], wish: Wish, talk: Talk) -> Live:
-        """Return the first machine that works, of at most `MOST_ATTEMPTS` tried.
+    def acquire(
+        self,
+        offers: list[tuple[Offer, Provider]],
+        wish: Wish,
+        agree: Callable[[Offer, Provider], None],
+        talk: Talk,
+    ) -> Live:
+        """Return the first machine that works, of at most `MOST_ATTEMPTS` tried; `agree` raises where it may not be paid.
 
         Raises:
+            MoneyError: nobody agreed to an offer, or a budget is spent.
             NoOfferError: none did; names each with its reason and cost.
             UnknownOutcomeError: one may bill though nobody knows: no other is rented beside it.
         """
@@ -77,6 +84,7 @@ class Acquiring:
                 break
             if provider.name in closed:
                 continue
+            agree(offer, provider)
             try:
                 return self._attempt(offer, provider, wish, talk)
             except UnknownOutcomeError:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.errors import BudgetError, ConsentError
+from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
     from gpuplug.config import Options
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease, Ledger
-    from gpuplug.types import Clock, Money, Offer, Traits
+    from gpuplug.types import Clock, Offer, Traits
 
 _LEASE_SLACK_S = 60
 
@@ -37,12 +38,12 @@ class Cost:
 
 
 class Consent:
-    """Remembers, for this process only, which notebooks may spend: "Run all" in a new kernel asks again."""
+    """Remembers, for this process only, up to which price notebooks may spend: "Run all" in a new kernel asks again."""
 
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._agreed: set[str] = set()
+        self._agreed: dict[str, Money] = {}
 
     def check(self, notebook: str, cost: Cost, options: Options, talk: Talk, free: Traits) -> None:
         """Return when spending `cost` is allowed.
@@ -56,24 +57,39 @@ class Consent:
         standing = config.standing_budget()
         if standing is not None:
             self._within(standing)
-        if notebook in self._agreed or (standing is not None and (options.yes or not talk.can_ask)):
+        if cost.price <= self._agreed.get(notebook, ZERO) or (
+            standing is not None and (options.yes or not talk.can_ask)
+        ):
             return
         if not talk.can_ask:
             raise ConsentError(
                 f"renting {cost.what} at {cost.price}/h needs somebody to agree, and nobody can be asked here",
                 hint="set a standing budget outside the notebook: export GPUPLUG_BUDGET=5/day",
             )
-        if not talk.ask(f"rent {cost.what} on {cost.where} at {cost.price}/h? {worst_case(cost.price, options)}"):
+        # Whoever agrees agrees to the cap: the next offer, should this one fail, may be a little dearer.
+        most = max(cost.price, options.max_price)
+        question = f"rent {cost.what} on {cost.where} at {cost.price}/h (another for at most {most}/h should it fail)?"
+        if not talk.ask(f"{question} {worst_case(cost.price, options)}"):
             raise ConsentError("nothing was rented", hint="%%remote_gpu -n shows what would be sent and what it costs")
-        self._agreed.add(notebook)
+        self._agreed[notebook] = most
 
-    def _within(self, limit: Money) -> None:
+    def left(self) -> Money | None:
+        """Return what is left of the standing budget of today; None when there is none.
+
+        Raises:
+            BudgetError: nothing is left.
+        """
+        standing = config.standing_budget()
+        return None if standing is None else self._within(standing)
+
+    def _within(self, limit: Money) -> Money:
         midnight = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
         spent = self._ledger.spent(midnight)
         if spent >= limit:
             raise BudgetError(
                 f"{spent} of the standing budget of {limit} a day is spent", hint="export GPUPLUG_BUDGET=10/day"
             )
+        return limit - spent
 
 
 def worst_case(price: Money, options: Options) -> str:

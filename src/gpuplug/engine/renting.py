@@ -10,8 +10,8 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError
-from gpuplug.ledger import Lease, Ledger, Rate, State
+from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
+from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
 from gpuplug.types import LABEL_PREFIX, ZERO, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 8.0
 _BUDGET_SLACK_S = 60  # until the first cell sets its own deadline, with the same slack for bringing results home
 PROOF_DEADLINE_S = 180.0
+TOMBSTONE_S = 7 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Renting:
             return self._ledger.move(lease.label, State.BOUND, instance_id=instance_id)
         except UnknownOutcomeError as error:
             return self._find_lost(provider, lease, error)
-        except ProviderError:
+        except (ProviderError, UsageError):
             self._never_made(lease, "refused")
             raise
         except LedgerError as error:  # what cannot be written down must not go on billing
@@ -113,9 +114,26 @@ class Renting:
 
     def reconcile(self, provider: Provider, seen: list[Instance]) -> list[Lease]:
         """Bring the open leases of `provider` in line with its list; returns them as they then stand."""
+        self.reopen_late(provider, seen, lambda _: None)
         by_label = {instance.label: instance for instance in seen}
         leases = [lease for lease in self._ledger.open_leases() if lease.provider == provider.name]
         return [self._settle(provider, lease, by_label.get(lease.label)) for lease in leases]
+
+    def reopen_late(self, provider: Provider, seen: list[Instance], say: Callable[[str], None]) -> None:
+        """Take back that an instance is gone or was never made when the list shows it after all, and ask for its end.
+
+        A create whose reply was lost may come up long after its time; its keys are thrown away by then.
+        """
+        listed = {instance.label: instance for instance in seen}
+        for lease in self._ledger.leases(self._now() - TOMBSTONE_S):
+            instance = listed.get(lease.label)
+            if instance is None or lease.state not in FINAL or lease.provider != provider.name:
+                continue
+            say(
+                f"#{instance.id} {lease.gpu} {provider.name} is listed though it was taken as {lease.state.value}: ending it"
+            )
+            self._ledger.reopen(lease.label, instance.id, instance.price)
+            self._terminate(provider, lease, instance.id)
 
     def adopt(self, instance: Instance, notebook: str) -> Lease:
         """Write an instance with our label that this ledger does not know into it: what it costs and its end are ours.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import outputs
@@ -81,8 +81,9 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
     ran = Ran(secrets.token_hex(8))
     options = plan.options
     budget_s = options.budget.micros * 3600 / live.lease.price.micros if live.lease.price.micros else None
-    if budget_s is not None:
-        live.session.request("terms", {"lease_s": options.terms.lease, "budget_s": int(budget_s + SWITCH_GRACE_S)})
+    if options.terms.lease > live.lease.lease_s:  # a shorter one would take back what was agreed to before
+        live.session.request("terms", {"lease_s": options.terms.lease})
+        live.lease = replace(live.lease, lease_s=options.terms.lease)
     inputs = tuple(value.name for value in plan.values if value.name in fresh)
     live.session.submit(
         CellRequest(
@@ -93,11 +94,10 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
             tuple(dict.fromkeys(options.outputs)),
             plan.modules,
             plan.references.import_folders,
+            None if budget_s is None else budget_s + SWITCH_GRACE_S,
         )
     )
     _follow(live, ran, talk, _Stop(live, ran, talk, clock, budget_s))
-    if budget_s is not None:
-        live.session.request("terms", {"lease_s": options.terms.lease, "budget_s": None})
     live.session.ack()
     return ran
 

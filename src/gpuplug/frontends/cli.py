@@ -19,6 +19,7 @@ _COMMANDS = {
     "down": "destroy instances and prove it: down ID..., or down --all",
     "stop": "let instances rest: their disks stay and bill: stop ID...",
     "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
+    "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "spend": "what was spent: today, in thirty days, by instance",
 }
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.errors import LedgerError, ProviderError, UsageError
+from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
 from gpuplug.frontends import opening
 from gpuplug.ledger import State
 from gpuplug.types import GpuWish
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gpuplug.config import Options
-    from gpuplug.engine import Engine, Row
+    from gpuplug.engine import Engine
+    from gpuplug.engine.inventory import Row
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
     from gpuplug.types import Offer
@@ -233,6 +234,23 @@ def spend(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str
     )
 
 
+def doctor(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
+    """Say each finding as it is made.
+
+    Raises:
+        GpuplugError: something is not as it should be.
+    """
+    ill = 0
+    for finding in engine.examine(options):
+        ill += not finding.fine
+        say(f"{'ok ' if finding.fine else 'ILL'} {finding.what}: {finding.text}")
+        if not finding.fine and finding.hint:
+            say(f"    hint: {finding.hint}")
+    if ill:
+        raise GpuplugError(f"{ill} finding{'s' if ill > 1 else ''} to mend", hint="do what the hints above say")
+    return "all is well"
+
+
 def files(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """List the files in the working folder on the instance."""
     rows = [(path, size) for path, size in engine.files(options)]
@@ -246,6 +264,7 @@ VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
     "down": down,
     "stop": stop,
     "adopt": adopt,
+    "doctor": doctor,
     "spend": spend,
     "files": files,
 }

@@ -58,6 +58,19 @@ class Ledger:
         """Whether anything was ever written; reading an absent ledger costs nothing."""
         return self.path.exists()
 
+    def check(self) -> None:
+        """Return when the file is whole and can be written, or does not exist yet.
+
+        Raises:
+            LedgerError: it is damaged or read-only.
+        """
+        if not self.exists:
+            return
+        with self._write() as connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+
     def close(self) -> None:
         """Close the connections of all threads. May be repeated."""
         for connection in self._opened:
@@ -94,6 +107,18 @@ class Ledger:
                     (json.dumps([*rates, [now, price.micros]]), label),
                 )
         return self.lease(label)
+
+    def reopen(self, label: str, instance_id: str, price: Money) -> Lease:
+        """Take back a final state: the provider lists the instance, at `price` per hour, so that it may bill.
+
+        What it cost since its supposed end counts at the last rate known.
+        """
+        with self._write() as connection:
+            connection.execute(
+                "UPDATE leases SET state=?, instance_id=?, price=max(price, ?), ended=NULL WHERE label=?",
+                (State.DESTROYING.value, instance_id, price.micros, label),
+            )
+        return self.charge(label, price)
 
     def _update(self, label: str, values: Mapping[str, object]) -> None:
         sets = ",".join(f"{name}=?" for name in values)

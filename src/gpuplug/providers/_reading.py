@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import email.utils
 import json
 import re
 import unicodedata
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
@@ -102,6 +105,14 @@ def clean(value: object, limit: int = 120) -> str:
         if letter.isspace() or unicodedata.category(letter) not in _TRICKS
     )
     return " ".join("".join(kept).split())[:limit]
+
+
+def http_date(headers: Mapping[str, str]) -> dt.datetime | None:
+    """Return the server's aware wall time from its Date header; None when it tells none."""
+    with contextlib.suppress(ValueError, TypeError):
+        told = email.utils.parsedate_to_datetime(headers.get("date", ""))
+        return told if told.tzinfo else None
+    return None
 
 
 def mapping(value: object) -> Mapping[str, object]:

@@ -130,6 +130,7 @@ class Session:
             "outputs": list(request.outputs),
             "modules": [list(pair) for pair in request.modules],
             "folders": list(request.folders),
+            "budget_s": request.budget_s,
         }
         self._check()
         try:

@@ -14,7 +14,8 @@ class CellRequest:
     """A cell to run. `cell` is unique for ever: the agent runs an id at most once.
 
     `inputs` and `outputs` are names of variables; `modules` are pairs of a name and the module it stands for;
-    `folders`, relative to the working folder, are where local modules are found besides it.
+    `folders`, relative to the working folder, are where local modules are found besides it. `budget_s` is for how
+    long the cell may run until the instance ends itself for money; None means for ever.
     """
 
     cell: str
@@ -24,6 +25,7 @@ class CellRequest:
     outputs: tuple[str, ...] = ()
     modules: tuple[tuple[str, str], ...] = ()
     folders: tuple[str, ...] = ()
+    budget_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

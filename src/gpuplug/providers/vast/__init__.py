@@ -17,7 +17,7 @@ from gpuplug.errors import (
 )
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
 from gpuplug.providers._http import HttpClient, NeverSentError
-from gpuplug.providers._reading import mapping
+from gpuplug.providers._reading import http_date, mapping
 from gpuplug.providers._start import SelfDestroy, start_command
 from gpuplug.providers.vast import refusals, rows, search
 from gpuplug.types import LABEL_PREFIX, Account, Traits
@@ -228,8 +228,8 @@ class VastProvider:
             AuthError: the key is not accepted.
             ProviderError: no usable answer.
         """
-        body = mapping(self._ask(Call("GET", _USER, safe=True)).body)
-        return Account(rows.balance(body))
+        reply = self._ask(Call("GET", _USER, safe=True))
+        return Account(rows.balance(reply.body), told=http_date(reply.headers))
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection. Tries direct, then proxy.
