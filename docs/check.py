@@ -88,7 +88,12 @@ def _suites() -> dict[str, type[ProviderSuite]]:
     classes = (
         value for value in vars(declared).values() if isinstance(value, type) and issubclass(value, ProviderSuite)
     )
-    return {value.adapter.name: value for value in classes if "adapter" in value.__dict__}
+    by_target = {
+        f"{value.adapter.__module__}:{value.adapter.__qualname__}": value
+        for value in classes
+        if "adapter" in value.__dict__
+    }
+    return {name: by_target[known.target] for name, known in KNOWN.items()}
 
 
 def _traits(name: str) -> Traits:

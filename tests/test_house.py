@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import gpuplug
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +97,8 @@ def test_no_file_and_no_function_outgrows_its_limit() -> None:
     assert long == []
 
 
-def test_the_first_notebook_runs_on_the_sandbox_and_nothing_bills_afterwards() -> None:
+@pytest.mark.parametrize("notebook", ["01_first_cell.ipynb", "02_prices_and_budget.ipynb"])
+def test_a_notebook_runs_on_the_sandbox_and_nothing_bills_afterwards(notebook: str) -> None:
     command = [
         sys.executable,
         "-m",
@@ -112,7 +115,7 @@ def test_the_first_notebook_runs_on_the_sandbox_and_nothing_bills_afterwards() -
         "no:cacheprovider",
         "--nbval-lax",
         "-q",
-        "notebooks/01_first_cell.ipynb",
+        f"notebooks/{notebook}",
     ]
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environ)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
+from machine_kit import MachineFromOutside, machine
 from money_suite import MoneySuite
 from sandbox_kit import RunningMarket, market, rent
+from ssh_kit import let_in, make_user, needs_ssh
 from toy_cloud import ToyCloud, toy_cloud
 from toy_provider import ToyProvider
 
 from gpuplug.providers import Access
 from gpuplug.providers.local import LocalProvider
+from gpuplug.providers.ssh import SshProvider
 from gpuplug.providers.vast import VastProvider
+from gpuplug.sandbox.machine.gpu import nvidia_smi
 from gpuplug.testing import Trouble
 from gpuplug.types import GpuWish, Query, Secret
 
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpuplug.types import Clock
+
+THERE = "~/.gpuplug/instances"
 
 
 class LocalMarket:
@@ -66,39 +73,107 @@ class TestLocal(MoneySuite):
         return made
 
 
-class VastMarket:
-    """The sandbox market, through its control endpoint and its meter."""
+class SshMarket:
+    """A machine of the user's with two GPUs, and nothing on it."""
 
-    def __init__(self, sandbox: RunningMarket) -> None:
-        self._sandbox = sandbox
+    def __init__(self, box: MachineFromOutside, folder: Path) -> None:
+        self._box = box
+        self._home = folder / "home"
+        self._gpu("RTX 4090")
+        self._there("rm -rf ~/.gpuplug")
 
     def access(self, clock: Clock) -> Access:
-        sandbox = self._sandbox
-        return Access(Secret(sandbox.vast_api_key), "the variable VAST_API_KEY", sandbox.vast_url, "", clock)
+        return Access(Secret(""), "", "", str(self._home), clock, f"root@127.0.0.1:{self._box.port}")
 
     def existing(self) -> Mapping[str, str]:
-        rows = self._sandbox.meter()["instances"]
-        return {str(row["id"]): row["label"] for row in rows if row["state"] != "destroyed"}
+        return {name: name for name in self._there(f"ls {THERE} 2>/dev/null || true").split()}
 
     def stranger(self) -> str:
-        with self._sandbox.client() as api:
-            return str(rent(api, label="somebody"))
+        self._there(f"mkdir -p {THERE}/somebody")
+        return "somebody"
 
-    def cause(self, trouble: Trouble, instance_id: str = "") -> None:
-        sandbox = self._sandbox
-        if trouble is Trouble.TAKEN:
-            sandbox.fault("taken")
-        elif trouble is Trouble.NO_CREDIT:
-            sandbox.action("credit", amount=0)
-        elif trouble is Trouble.LAG:
-            sandbox.fault("list_lag", seconds=60)
-        elif trouble is Trouble.DRIFT:
-            sandbox.fault("price_change", factor=2)
-        else:
-            sandbox.action("outbid", instance=int(instance_id))
+    def cause(self, trouble: Trouble, instance_id: str = "") -> None:  # noqa: ARG002 - nobody can be outbid here
+        assert trouble is Trouble.TAKEN
+        self._gpu("L4")
 
     def pass_time(self, seconds: float) -> None:
-        self._sandbox.action("advance", seconds=seconds * 60)
+        """Nothing here takes time."""
+
+    def _gpu(self, name: str) -> None:
+        spec = dataclasses.replace(self._box.spec, gpu_name=name)
+        (program,) = self._box.spec.folder.rglob("bin/nvidia-smi")
+        program.write_text(nvidia_smi(spec))
+
+    def _there(self, command: str) -> str:
+        done = self._box.ssh(command)
+        assert done.returncode == 0, done.stderr
+        return bytes(done.stdout or b"").decode()  # type: ignore[arg-type]  # bytes, by encoding=None
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[MachineFromOutside]:
+    with machine(gpu_count=2) as running:
+        yield running
+
+
+class TestSsh(MoneySuite):
+    adapter = SshProvider
+    pytestmark = needs_ssh
+
+    @pytest.fixture
+    def market(self, box: MachineFromOutside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SshMarket:
+        let_in(make_user(tmp_path / "user", monkeypatch), box)
+        return SshMarket(box, tmp_path)
+
+
+class SandboxMarket:
+    """One account of the sandbox market, through its control endpoint and its meter."""
+
+    platform: ClassVar[str]
+    troubles: ClassVar[Mapping[Trouble, tuple[str, dict[str, object]]]]
+
+    def __init__(self, sandbox: RunningMarket) -> None:
+        self.sandbox = sandbox
+
+    def existing(self) -> Mapping[str, str]:
+        rows = self.sandbox.meter()["instances"]
+        mine = (row for row in rows if row["platform"] == self.platform and row["state"] != "destroyed")
+        return {str(row["id"]): row["label"] for row in mine}
+
+    def cause(self, trouble: Trouble, instance_id: str = "") -> None:
+        if trouble is Trouble.NO_CREDIT:
+            self.sandbox.action("credit", amount=0)
+        elif trouble is Trouble.OUTBID:
+            self.outbid(instance_id)
+        else:
+            name, parameters = self.troubles[trouble]
+            self.sandbox.fault(name, **parameters)
+
+    def outbid(self, instance_id: str) -> None:
+        raise NotImplementedError
+
+    def pass_time(self, seconds: float) -> None:
+        self.sandbox.action("advance", seconds=seconds)
+
+
+class VastMarket(SandboxMarket):
+    platform = "vast"
+    troubles: ClassVar[Mapping[Trouble, tuple[str, dict[str, object]]]] = {
+        Trouble.TAKEN: ("taken", {"point": "create"}),
+        Trouble.LAG: ("list_lag", {"point": "create", "seconds": 1}),
+        Trouble.DRIFT: ("price_change", {"point": "create", "factor": 2}),
+    }
+
+    def access(self, clock: Clock) -> Access:
+        key = Secret(self.sandbox.vast_api_key)
+        return Access(key, "the variable VAST_API_KEY", self.sandbox.vast_url, "", clock)
+
+    def stranger(self) -> str:
+        with self.sandbox.client() as api:
+            return str(rent(api, label="somebody"))
+
+    def outbid(self, instance_id: str) -> None:
+        self.sandbox.action("outbid", instance=int(instance_id))
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +185,6 @@ def running() -> Iterator[RunningMarket]:
 class TestVast(MoneySuite):
     adapter = VastProvider
     query = Query(gpus=(GpuWish("RTX_4090"),))
-    deviations: ClassVar[Mapping[str, str]] = {
-        "a spot machine that is outbid is seen to run no more": "its search does not ask for interruptible machines yet",
-    }
 
     @pytest.fixture
     def market(self, running: RunningMarket) -> Iterator[VastMarket]:

@@ -26,7 +26,7 @@ class ToyProvider:
     def offers(self, query: Query) -> OfferList:
         rows = self._api.rows(Call("GET", "/offers", safe=True), "offers")
         known = [offer for row in rows if (offer := self._offer(row)) is not None]
-        fitting = [one for one in known if not query.gpus or any(w.matches(one.gpu, one.gpu_count) for w in query.gpus)]
+        fitting = [one for one in known if not query.gpus or query.preference(one) < len(query.gpus)]
         fitting.sort(key=lambda one: (bool(one.suspicious), one.price))
         return OfferList(() if query.spot else tuple(fitting), len(rows) - len(known))
 

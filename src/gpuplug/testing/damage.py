@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PAGE = b"<!DOCTYPE html><html><script>alert(1)</script><h1>Checking your browser</h1></html>"
 _JSON = {"Content-Type": "application/json"}
 _CHUNK = bytes(1 << 20)
-_MORE_THAN_ANY_REPLY = 40
+_MORE_THAN_ANY_REPLY = 33
 _DRIP_S = 0.05
 _FEW = 3
 

@@ -16,7 +16,8 @@ from gpuplug.testing.stage import LABEL, Stage, outcome, until
 from gpuplug.testing.streams import read_all
 from gpuplug.types import ZERO, Account, InstanceState, Money
 
-_KEPT = "gpuplug-suite-kept"
+# Where the agent has the files of notebooks.
+_WORK = "~/gpuplug/suite"
 
 
 class Powers(Promises):
@@ -26,9 +27,9 @@ class Powers(Promises):
     def test_an_instance_rests_at_its_lower_price_and_comes_back_with_its_disk(self, stage: Stage) -> None:
         provider, offer = pausable(stage.provider), stage.offer()
         instance_id = provider.launch(offer, stage.spec(), LABEL)
-        connection = stage.connected(stage.until_state(instance_id, InstanceState.RUNNING))
-        assert read_all(connection.run(f"echo kept > {_KEPT} && cat {_KEPT}")) == b"kept\n"
-        connection.close()
+        assert (
+            _said(stage, instance_id, f"mkdir -p {_WORK} && echo kept > {_WORK}/kept && cat {_WORK}/kept") == b"kept\n"
+        )
         provider.stop(instance_id)
         provider.stop(instance_id)
         resting = stage.until_state(instance_id, InstanceState.STOPPED)
@@ -37,9 +38,7 @@ class Powers(Promises):
         assert stage.listed() == stage.ours() == [instance_id]
         until(lambda: not isinstance(outcome(provider.start, instance_id), NotReadyError), "start")
         provider.start(instance_id)
-        connection = stage.connected(stage.until_state(instance_id, InstanceState.RUNNING))
-        assert read_all(connection.run(f"cat {_KEPT}")) == b"kept\n"
-        connection.close()
+        assert _said(stage, instance_id, f"cat {_WORK}/kept") == b"kept\n"
 
     @owed(lambda traits: traits.stop)
     def test_an_instance_that_rests_can_be_ended(self, stage: Stage) -> None:
@@ -128,3 +127,10 @@ class Powers(Promises):
         stage.pass_time(86_400)
         assert stage.seen(instance_id).price >= ZERO
         assert stage.listed() == [instance_id]
+
+
+def _said(stage: Stage, instance_id: str, command: str) -> bytes:
+    connection = stage.connected(instance_id)
+    said = read_all(connection.run(command))
+    connection.close()
+    return said

@@ -35,12 +35,12 @@ NONCE = "suite0123456789"
 IMAGE = "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime"
 WAIT_S = 40.0
 _PAUSE_S = 0.05
-_NEARLY_A_DEADLINE_S = 29.5
+_NEARLY_A_DEADLINE_S = 29.75
 _OWN_FOLDER = str(Path(__file__).parent)
 
 
 class HurriedClock(FakeClock):
-    """A clock on which nearly a whole HTTP deadline (30 s) passes between two looks at it: what is left is half a second."""
+    """A clock on which nearly a whole HTTP deadline (30 s) passes between two looks at it: little is left."""
 
     def monotonic(self) -> float:
         """Return the seconds since the clock was made, after moving on."""
@@ -93,7 +93,7 @@ class Stage:
         return self._made[-1]
 
     def spec(self, lease_s: int = 900, bid: Money | None = None) -> Spec:
-        """Return how every instance here is to be made."""
+        """Return how every instance here is to be made; `bid` is for a spot offer, `lease_s` for nobody's touch."""
         start = StartParams(self._host.private, self._user.public, NONCE, lease_s, 3600, 0)
         return Spec(IMAGE, self.query.disk_gb, Money.dollars(100), start, bid)
 
@@ -161,12 +161,14 @@ class Stage:
 
         return until(check, " or ".join(state.value for state in states))
 
-    def connected(self, instance: Instance) -> Connection:
-        """Return a proven connection, tried again as the engine does."""
+    def connected(self, instance_id: str) -> Connection:
+        """Return a proven connection; asked again as the engine does, since an address may change until it answers."""
 
         def check() -> Connection | None:
+            instance = self.provider.show(instance_id)
             with contextlib.suppress(NotReadyError, HostKeyError):
-                return self.provider.connect(instance, self.identity)
+                if instance is not None and instance.state is InstanceState.RUNNING:
+                    return self.provider.connect(instance, self.identity)
             return None
 
         return until(check, "a connection")
