@@ -219,8 +219,9 @@ MUTANTS: list[tuple[type[ToyProvider], str]] = [
 
 @pytest.mark.parametrize(("mutant", "promise"), MUTANTS, ids=[f"{one.__name__}-{name[:30]}" for one, name in MUTANTS])
 def test_each_planted_fault_is_caught_by_the_promise_that_names_it(
-    cloud: ToyCloud, monkeypatch: pytest.MonkeyPatch, mutant: type[ToyProvider], promise: str
+    cloud: ToyCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: type[ToyProvider], promise: str
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # the toy's machines are this computer
     monkeypatch.setattr("gpuplug.testing.stage.WAIT_S", 0.2)
     suite = type("Mutant", (ProviderSuite,), {"adapter": mutant})
     assert promise in suite.promises()  # type: ignore[attr-defined]
