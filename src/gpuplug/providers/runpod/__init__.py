@@ -21,7 +21,7 @@ from gpuplug.errors import (
 )
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
 from gpuplug.providers._http import HttpClient, NeverSentError
-from gpuplug.providers._reading import clean, integer, mapping
+from gpuplug.providers._reading import clean, http_date, integer, mapping
 from gpuplug.providers.runpod import orders, refusals, rows, shelf
 from gpuplug.providers.runpod.graphql import GoneError, GraphQl
 from gpuplug.providers.runpod.logs import Logs, lines
@@ -241,10 +241,8 @@ class RunpodProvider:
             AuthError: the key is not accepted.
             ProviderError: no usable answer.
         """
-        balance = self._graphql.balance()
-        if balance is None:
-            self._ask(Call("GET", _PODS, safe=True))  # whether the key is accepted must be said in any case
-        return Account(balance=balance)
+        reply = self._ask(Call("GET", _PODS, safe=True))  # whether the key is accepted must be said in any case
+        return Account(self._graphql.balance(), told=http_date(reply.headers))
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection.
