@@ -44,11 +44,10 @@ def providers_table() -> str:
     for name, known in KNOWN.items():
         traits = _traits(name)
         key = ", ".join(f"`{place}`" for place in traits.key_names) or "none"
+        stops = "with a volume" if traits.stop and traits.volumes else _yes(traits.stop)
         suite = _suites()[name]
         kept = f"{len(suite.promises()) - len(suite.deviations)} of {len(suite.promises())}"
-        rows.append(
-            f"| `{name}` | {known.summary} | {key} | {_yes(traits.stop)} | {_yes(traits.self_destroy)} | {kept} |"
-        )
+        rows.append(f"| `{name}` | {known.summary} | {key} | {stops} | {_yes(traits.self_destroy)} | {kept} |")
         deviations += [f"| `{name}` | {promise} | {reason} |" for promise, reason in suite.deviations.items()]
     if deviations:
         rows += ["", "| platform | promise that is not kept | reason |", "|---|---|---|", *deviations]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 from machine_kit import MachineFromOutside, machine
 from money_suite import MoneySuite
+from runpod_kit import rent_pod, runpod_client
 from sandbox_kit import RunningMarket, market, rent
 from ssh_kit import let_in, make_user, needs_ssh
 from toy_cloud import ToyCloud, toy_cloud
@@ -16,6 +17,7 @@ from toy_provider import ToyProvider
 
 from gpuplug.providers import Access
 from gpuplug.providers.local import LocalProvider
+from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.ssh import SshProvider
 from gpuplug.providers.vast import VastProvider
 from gpuplug.sandbox.machine.gpu import nvidia_smi
@@ -176,6 +178,26 @@ class VastMarket(SandboxMarket):
         self.sandbox.action("outbid", instance=int(instance_id))
 
 
+class RunpodMarket(SandboxMarket):
+    platform = "runpod"
+    troubles: ClassVar[Mapping[Trouble, tuple[str, dict[str, object]]]] = {
+        Trouble.TAKEN: ("capacity", {"point": "pod_create"}),
+        Trouble.LAG: ("list_lag", {"point": "pod_create", "seconds": 1}),
+        Trouble.DRIFT: ("price_change", {"point": "pod_create", "factor": 2}),
+    }
+
+    def access(self, clock: Clock) -> Access:
+        key = Secret(self.sandbox.runpod_api_key)
+        return Access(key, "the variable RUNPOD_API_KEY", self.sandbox.runpod_api_base_url, "", clock)
+
+    def stranger(self) -> str:
+        with runpod_client(self.sandbox) as api:
+            return rent_pod(api, name="somebody")
+
+    def outbid(self, instance_id: str) -> None:
+        self.sandbox.action("preempt", instance=instance_id)
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningMarket]:
     with market(seed=11) as sandbox:
@@ -189,6 +211,16 @@ class TestVast(MoneySuite):
     @pytest.fixture
     def market(self, running: RunningMarket) -> Iterator[VastMarket]:
         yield VastMarket(running)
+        running.reset()
+
+
+class TestRunpod(MoneySuite):
+    adapter = RunpodProvider
+    query = Query(gpus=(GpuWish("RTX_4090"),))
+
+    @pytest.fixture
+    def market(self, running: RunningMarket) -> Iterator[RunpodMarket]:
+        yield RunpodMarket(running)
         running.reset()
 
 

@@ -7,13 +7,13 @@ import json
 import sys
 import threading
 import time
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from gpuplug.errors import NotReadyError, ProviderError, ReplyError, UnreachableError, UsageError
+from gpuplug.providers._bodies import whole_body
 from gpuplug.providers._calls import (
     SERVER_ERROR,
     TOO_MANY,
@@ -40,6 +40,7 @@ CONNECT_S = 10.0
 MAX_BODY = 32 << 20
 _ATTEMPTS = 3
 _IDLE_S = 20.0
+_NO_CONTENT = 204
 _REDIRECT = 300
 _REFUSED = 400
 
@@ -119,6 +120,27 @@ class HttpClient:
             lines.close()
         return raw.status, raw.body
 
+    def listen(self, call: Call, *, seconds: float, quiet_s: float, limit: int = MAX_BODY) -> Reply:
+        """Read a stream that has no end of its own: for `seconds`, until it says nothing for `quiet_s`, up to `limit` bytes.
+
+        The reply's body is the text that was heard, or what `send` returns when it is a refusal.
+
+        Raises:
+            UnreachableError: it did not even begin.
+            NotReadyError, ReplyError: as `send`.
+        """
+        self._pacer.wait(call)
+        lines = _Lines(trust_environment=not is_loopback(self._base))
+        request = self._request(lines, call)._replace(quiet_s=quiet_s)
+        request.message.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
+        try:
+            raw = self._checked(lines, request, min(seconds, self._deadline_s), limit, fresh=True)
+        finally:
+            lines.close()
+        if raw.status >= _REDIRECT:
+            return self._judge(raw, pause(raw.status, raw.headers, 1), None)
+        return Reply(raw.status, raw.body.decode("utf-8", "replace"), raw.headers)
+
     def close(self) -> None:
         """Close every connection. May be repeated."""
         self._lines.close()
@@ -127,17 +149,24 @@ class HttpClient:
         """Return `text` without the key."""
         return text.replace(self._key.reveal(), "***") if self._key else text
 
-    def _exchange(self, call: Call, seconds: float) -> _Raw:
+    def _request(self, lines: _Lines, call: Call) -> _Request:
         url = self._base + call.route.replace("{id}", quote(call.target, safe=""))
         content = None if call.body is None else json.dumps(call.body, allow_nan=False)
         auth = _Bearer(self._key) if self._key else None
-        request = self._lines.build(call.method, url, call.query, content, auth=auth)
+        return lines.build(call.method, url, call.query, content, auth=auth)
+
+    def _exchange(self, call: Call, seconds: float) -> _Raw:
+        # A server may close an idle connection at any moment: then the fate of a request on it is unknown.
+        request = self._request(self._lines, call)
+        return self._checked(self._lines, request, seconds, MAX_BODY, fresh=not call.safe)
+
+    def _checked(self, lines: _Lines, request: _Request, seconds: float, limit: int, *, fresh: bool) -> _Raw:
         try:
-            # A server may close an idle connection at any moment: then the fate of a request on it is unknown.
-            raw = self._lines.fetch(request, seconds, MAX_BODY, fresh=not call.safe)
+            raw = lines.fetch(request, seconds, limit, fresh=fresh)
         except ProviderError as error:
             # The frames below hold what the server sent: it may have echoed the key.
             raise error.with_traceback(None) from error.__cause__
+        self._pacer.heed(raw.headers)
         return self._without_key(raw)
 
     def _without_key(self, raw: _Raw) -> _Raw:
@@ -154,6 +183,8 @@ class HttpClient:
             raise ReplyError(f"{self._host} answered with error {raw.status}")
         if _REDIRECT <= raw.status < _REFUSED:
             raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed")
+        if raw.status == _NO_CONTENT:
+            return Reply(raw.status, None, raw.headers)
         try:
             body = parse_json(text, fields if raw.status < _REFUSED else None)
         except ValueError as error:
@@ -165,7 +196,8 @@ class HttpClient:
     def _too_many(self, raw: _Raw, text: str, wait: float) -> NotReadyError:
         reset = number(raw.headers.get("x-ratelimit-reset"), 0, 1 << 33)
         with contextlib.suppress(ValueError):
-            text = str(mapping(parse_json(text)).get("error") or text)
+            body = mapping(parse_json(text))
+            text = str(body.get("error") or body.get("detail") or text)
         message = f"too many requests to {self._host}: {clean(text)}"
         if reset is None:
             return NotReadyError(message, retry_after=wait)
@@ -193,6 +225,7 @@ class _Bearer(httpx.Auth):
 class _Request(NamedTuple):
     message: httpx.Request
     auth: httpx.Auth | None
+    quiet_s: float | None = None
 
 
 class _Lines:
@@ -296,7 +329,7 @@ class _Line:
         finally:
             timer.cancel()
             timer.join()
-        if self._expired:
+        if self._expired and request.quiet_s is None:
             raise UnreachableError(f"no whole answer from {request.message.url.host} in {seconds:.0f} s")
         return raw
 
@@ -307,7 +340,10 @@ class _Line:
         response = self._client.send(request.message, stream=True, auth=request.auth)
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return _Raw(response.status_code, _body(response, limit), headers)
+            if request.quiet_s is None or response.status_code >= _REDIRECT:
+                return _Raw(response.status_code, whole_body(response, limit), headers)
+            request.message.extensions["timeout"]["read"] = request.quiet_s
+            return _Raw(response.status_code, _heard(response, limit), headers)
         finally:
             response.close()
 
@@ -339,21 +375,15 @@ class _Line:
                 self._socket.shutdown(2)
 
 
-def _body(response: httpx.Response, limit: int) -> bytes:
-    """Read at most `limit` bytes, unpacked; a bomb is noticed before it has been unpacked whole."""
-    packed = response.headers.get("content-encoding", "identity").strip().lower()
-    if packed not in {"identity", "gzip", ""}:
-        raise ReplyError(f"{response.url.host} answered in an encoding that was not asked for")
-    unpack = zlib.decompressobj(wbits=31) if packed == "gzip" else None
-    body = bytearray()
-    for chunk in response.iter_raw(65536):
-        try:
-            body += unpack.decompress(chunk, limit + 1 - len(body)) if unpack else chunk
-        except zlib.error as error:
-            raise ReplyError(f"{response.url.host} sent broken gzip") from error
-        if len(body) > limit:
-            raise ReplyError(f"{response.url.host} sent more than {limit >> 20} MiB")
-    return bytes(body)
+def _heard(response: httpx.Response, limit: int) -> bytes:
+    """Return what a stream says until it is quiet, cut, over, or longer than `limit`."""
+    heard = bytearray()
+    with contextlib.suppress(httpx.HTTPError):
+        for chunk in response.iter_raw():
+            heard += chunk
+            if len(heard) > limit:
+                break
+    return bytes(heard[:limit])
 
 
 def _bare(error: BaseException) -> BaseException:

@@ -14,10 +14,11 @@ from gpuplug.testing.promises import Promises, owed
 from gpuplug.testing.sane import check_offers
 from gpuplug.testing.stage import LABEL, Stage, outcome, until
 from gpuplug.testing.streams import read_all
-from gpuplug.types import ZERO, Account, InstanceState, Money
+from gpuplug.types import ZERO, Account, InstanceState, Money, Query
 
 # Where the agent has the files of notebooks.
 _WORK = "~/gpuplug/suite"
+_LEAST_VOLUME_GB = 10
 
 
 class Powers(Promises):
@@ -25,6 +26,7 @@ class Powers(Promises):
 
     @owed(lambda traits: traits.stop)
     def test_an_instance_rests_at_its_lower_price_and_comes_back_with_its_disk(self, stage: Stage) -> None:
+        stage.query = _with_a_lasting_disk(stage)
         provider, offer = pausable(stage.provider), stage.offer()
         instance_id = provider.launch(offer, stage.spec(), LABEL)
         assert (
@@ -42,6 +44,7 @@ class Powers(Promises):
 
     @owed(lambda traits: traits.stop)
     def test_an_instance_that_rests_can_be_ended(self, stage: Stage) -> None:
+        stage.query = _with_a_lasting_disk(stage)
         provider = pausable(stage.provider)
         instance_id = stage.launch()
         stage.until_state(instance_id, InstanceState.RUNNING)
@@ -127,6 +130,12 @@ class Powers(Promises):
         stage.pass_time(86_400)
         assert stage.seen(instance_id).price >= ZERO
         assert stage.listed() == [instance_id]
+
+
+def _with_a_lasting_disk(stage: Stage) -> Query:
+    """Return the search for a machine whose disk outlives a stop."""
+    volume = 0 if stage.provider.traits.stop_keeps_disk else _LEAST_VOLUME_GB
+    return replace(stage.query, volume_gb=volume)
 
 
 def _said(stage: Stage, instance_id: str, command: str) -> bytes:

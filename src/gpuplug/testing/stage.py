@@ -95,7 +95,7 @@ class Stage:
     def spec(self, lease_s: int = 900, bid: Money | None = None) -> Spec:
         """Return how every instance here is to be made; `bid` is for a spot offer, `lease_s` for nobody's touch."""
         start = StartParams(self._host.private, self._user.public, NONCE, lease_s, 3600, 0)
-        return Spec(IMAGE, self.query.disk_gb, Money.dollars(100), start, bid)
+        return Spec(IMAGE, self.query.disk_gb, Money.dollars(100), start, bid, self.query.volume_gb)
 
     def offer(self) -> Offer:
         """Return what would be rented: the cheapest offer that does not look wrong."""
