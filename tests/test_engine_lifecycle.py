@@ -10,7 +10,7 @@ from engine_kit import Quiet
 from sandbox_kit import RunningMarket, market
 
 from gpuplug import config
-from gpuplug.errors import NoOfferError, UsageError
+from gpuplug.errors import NoOfferError, PreemptedError, UsageError
 from gpuplug.ledger import State
 
 if TYPE_CHECKING:
@@ -134,6 +134,35 @@ def test_three_offers_that_fail_in_three_ways_lead_to_the_fourth_and_each_cost_i
     assert all(reason in note for reason, note in zip(reasons, told, strict=True))
     assert ["it cost " in note for note in told] == [False, True, True]
     assert place.meter()["billing_now"] == 1
+
+
+def test_three_failures_on_one_platform_lead_to_the_other_and_each_is_told(nb: Notebook, place: RunningMarket) -> None:
+    place.fault("taken", point="create")
+    place.fault("wrong_gpu", point="create")
+    place.fault("insufficient_credit", point="create", nth=3)
+    nb.run("print('elsewhere')", "-p vast,runpod -g RTX_4090 --max-price 1")
+    assert nb.talk.text == "elsewhere\n"
+    told = [note for note in nb.talk.notes if "/h: " in note and "the cheapest" not in note]
+    reasons = ("was taken", "was rented", "no credit left")
+    assert all(reason in note for reason, note in zip(reasons, told, strict=True))
+    (lease,) = nb.engine.billing()
+    assert lease.provider == "runpod"
+    assert place.meter()["billing_now"] == 1
+
+
+def test_a_preempted_spot_pod_is_told_as_such_and_ends(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", "-p runpod -g RTX_4090 --spot --max-price 1")
+    (lease,) = nb.engine.billing()
+    assert lease.bid.micros
+
+    class Preempting(Quiet):
+        def stream(self, name: str, text: str) -> None:
+            super().stream(name, text)
+            place.action("preempt", instance=lease.instance_id)
+
+    with pytest.raises(PreemptedError, match="went to somebody who bids more"):
+        nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=Preempting())
+    assert place.meter()["billing_now"] == 0
 
 
 def test_a_machine_that_was_no_good_is_avoided_the_next_time(nb: Notebook, place: RunningMarket) -> None:

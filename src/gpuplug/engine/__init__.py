@@ -132,7 +132,7 @@ class Engine:
 
         The caller raises `Ran.failure` after it has shown what came home.
         """
-        from gpuplug.engine import planning, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import planning, proving, running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         planning.guard(plan, talk)
         live = self.up(plan.options, talk)
@@ -145,6 +145,8 @@ class Engine:
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
             ran = running.run(live, plan, talk, self.clock, fresh)
+            if ran.status == "died" and live.lease.bid.micros:
+                proving.check_not_preempted(live.lease, live.provider, self.clock)
             running.bring_home(live, plan, ran, talk)
             self._record(live, ran, started, talk)
             ends = ends or isinstance(ran.failure, BudgetError)

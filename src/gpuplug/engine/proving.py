@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gpuplug.ledger import Lease
+    from gpuplug.providers import Provider
+    from gpuplug.types import Clock
 
+_SEEN_S = 10.0
+_POLL_S = 1.0
 _LEAST_VRAM = 0.9  # drivers keep some of it for themselves
 
 
@@ -34,6 +38,24 @@ def check_standing(lease: Lease, instance: Instance) -> None:
     raise HostError(
         f"{lease.gpu} #{lease.instance_id} is {instance.state.value}: {instance.status or 'no reason given'}"
     )
+
+
+def check_not_preempted(lease: Lease, provider: Provider, clock: Clock) -> None:
+    """Return when a spot machine whose cell has just died is still ours, as far as the provider says within its notice.
+
+    Where notice is given, the cells die of it before the provider says that the machine has stopped.
+
+    Raises:
+        PreemptedError: it was taken away.
+        HostError: it failed.
+        ProviderError: no usable answer.
+    """
+    deadline = clock.monotonic() + provider.traits.notice_s + _SEEN_S
+    while clock.monotonic() < deadline:
+        instance = provider.show(lease.instance_id)
+        if instance is not None:
+            check_standing(lease, instance)
+        clock.sleep(_POLL_S)
 
 
 def check_hardware(lease: Lease, probe: Mapping[str, Any]) -> None:
