@@ -42,14 +42,10 @@ _ATTEMPTS = 3
 _IDLE_S = 20.0
 _REDIRECT = 300
 _REFUSED = 400
-
-
-class NeverSentError(UnreachableError):
-    """No connection came about, so the server has seen nothing of the request."""
-
-
-class _CutError(UnreachableError):
-    """The connection ended before the deadline and before the reply."""
+_LATER = "the provider has trouble: try again in a minute, or see its status page"
+_ANOTHER = "a proxy or a login page may have answered in its place: check the network and the address of the API"
+_SANDBOX = "start the market: gpuplug sandbox serve, and set what it prints"
+_NETWORK = "check the network of this computer, or see the provider's status page"
 
 
 class HttpClient:
@@ -82,8 +78,7 @@ class HttpClient:
         """Send `call` and return the reply, whatever its status below 500 except 3xx and 429.
 
         Raises:
-            NeverSentError: no connection came about.
-            UnreachableError: no whole answer within the deadline.
+            UnreachableError: no connection came about (`never_sent`), or no whole answer within the deadline.
             NotReadyError: the rate limit or a quota; says for how long.
             ReplyError: 5xx, a redirect, or a body that is no JSON.
         """
@@ -151,14 +146,15 @@ class HttpClient:
         if raw.status == TOO_MANY:
             raise self._too_many(raw, text, wait)
         if raw.status >= SERVER_ERROR:
-            raise ReplyError(f"{self._host} answered with error {raw.status}")
+            raise ReplyError(f"{self._host} answered with error {raw.status}", hint=_LATER)
         if _REDIRECT <= raw.status < _REFUSED:
-            raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed")
+            raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed", hint=_ANOTHER)
         try:
             body = parse_json(text)
         except ValueError as error:
             if raw.status < _REFUSED:
-                raise ReplyError(f"{self._host} answered {raw.status} with no JSON") from error.with_traceback(None)
+                message = f"{self._host} answered {raw.status} with no JSON"
+                raise ReplyError(message, hint=_ANOTHER) from error.with_traceback(None)
             body = clean(text, 300)
         return Reply(raw.status, body, raw.headers)
 
@@ -231,8 +227,12 @@ class _Lines:
             line = self._idle.pop() if self._idle and not fresh else None
         if line is not None:
             # The server may have closed the kept connection: then once more on a new one.
-            with contextlib.suppress(_CutError), self._giving_back(line):
-                return line.fetch(request, seconds, limit)
+            try:
+                with self._giving_back(line):
+                    return line.fetch(request, seconds, limit)
+            except UnreachableError:
+                if not line.was_cut:
+                    raise
         line = self._new_line()
         with self._giving_back(line):
             return line.fetch(request, max(0.05, end - time.monotonic()), limit)
@@ -279,6 +279,7 @@ class _Line:
         )
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+        self.was_cut = False  # the connection ended before the deadline and before the reply
         self._expired = False
 
     def fetch(self, request: _Request, seconds: float, limit: int) -> _Raw:
@@ -292,12 +293,13 @@ class _Line:
         try:
             raw = self._exchange(request, limit)
         except httpx.HTTPError as error:
-            raise self._mapped(error, request.message.url.host, seconds) from _bare(error)
+            self.was_cut = not (self._expired or isinstance(error, httpx.TimeoutException | httpx.ConnectError))
+            raise _mapped(error, request.message.url, seconds, expired=self._expired) from _bare(error)
         finally:
             timer.cancel()
             timer.join()
         if self._expired:
-            raise UnreachableError(f"no whole answer from {request.message.url.host} in {seconds:.0f} s")
+            raise _too_slow(request.message.url, seconds)
         return raw
 
     def close(self) -> None:
@@ -310,14 +312,6 @@ class _Line:
             return _Raw(response.status_code, _body(response, limit), headers)
         finally:
             response.close()
-
-    def _mapped(self, error: httpx.HTTPError, host: str, seconds: float) -> UnreachableError:
-        if self._expired or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            return UnreachableError(f"no whole answer from {host} in {seconds:.0f} s")
-        message = f"no answer from {host}: {clean(str(error)) or 'timed out'}"
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return NeverSentError(message)
-        return _CutError(message)
 
     def _watch(self, event: str, info: Mapping[str, Any]) -> None:
         """Learn the socket as soon as there is one: httpcore tells through its trace extension."""
@@ -354,6 +348,26 @@ def _body(response: httpx.Response, limit: int) -> bytes:
         if len(body) > limit:
             raise ReplyError(f"{response.url.host} sent more than {limit >> 20} MiB")
     return bytes(body)
+
+
+def _mapped(error: httpx.HTTPError, url: httpx.URL, seconds: float, *, expired: bool) -> UnreachableError:
+    if expired or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+        return _too_slow(url, seconds)
+    message = f"no answer from {_place(url)}: {clean(str(error)).rstrip('.') or 'timed out'}"
+    never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    return UnreachableError(message, hint=_way_out(url), never_sent=never_sent)
+
+
+def _too_slow(url: httpx.URL, seconds: float) -> UnreachableError:
+    return UnreachableError(f"no whole answer from {_place(url)} in {seconds:.0f} s", hint=_way_out(url))
+
+
+def _place(url: httpx.URL) -> str:
+    return url.netloc.decode("ascii", "replace")
+
+
+def _way_out(url: httpx.URL) -> str:
+    return _SANDBOX if is_loopback(str(url)) else _NETWORK
 
 
 def _bare(error: BaseException) -> BaseException:
