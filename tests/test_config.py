@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuplug import config
-from gpuplug.errors import AuthError, UnknownNameError, UnknownOptionError, UsageError
+from gpuplug.errors import AuthError, LedgerError, UnknownNameError, UnknownOptionError, UsageError
 from gpuplug.types import GpuWish, Money
 
 if TYPE_CHECKING:
@@ -132,6 +132,14 @@ def test_an_unknown_platform_and_a_missing_key_say_what_to_do(tmp_path: Path) ->
 def test_the_home_folder_is_private(tmp_path: Path) -> None:
     made = config.home({"GPUPLUG_HOME": str(tmp_path / "h")})
     assert made.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_folder_that_cannot_be_made_is_a_ledger_error_that_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match="Not a directory") as caught:
+        config.home({"GPUPLUG_HOME": str(tmp_path / "file" / "h")})
+    assert str(tmp_path / "file" / "h") in caught.value.message
+    assert "GPUPLUG_HOME" in caught.value.hint
 
 
 @pytest.mark.parametrize(("text", "amount"), [("5/day", "5"), ("$2.50", "2.5"), ("", None)])

@@ -62,6 +62,18 @@ def test_loading_the_extension_loads_nothing_heavy_and_says_where_cells_run(tmp_
     assert shown[-1] == "[]"
 
 
+def test_loading_the_extension_without_a_home_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "gp").touch()
+    program = (
+        "from IPython.core.interactiveshell import InteractiveShell as S; s = S.instance()\n"
+        "s.run_line_magic('load_ext', 'gpuplug'); s.run_cell('%%remote_gpu\\n1'); s.run_line_magic('unload_ext', 'gpuplug')"
+    )
+    shown = in_a_fresh_process(program, tmp_path)
+    assert shown.count("hint: set GPUPLUG_HOME") == 2
+    assert "LedgerError: the folder " in shown
+    assert "Traceback" not in shown
+
+
 def test_loading_reloading_and_unloading_leaves_one_set_of_magics(tmp_path: Path) -> None:
     program = (
         "from IPython.core.interactiveshell import InteractiveShell as S; s = S.instance(); import threading\n"

@@ -6,14 +6,12 @@ import contextlib
 import gzip
 import io
 import logging
-import socket
 import threading
-import time
 import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from providers_kit import KEY, Answer, Api, serving
+from providers_kit import KEY, Answer, Api, calling, serving
 
 from gpuplug.errors import GpuplugError, NotReadyError, ReplyError, UnreachableError, UsageError
 from gpuplug.providers._calls import Call, Pace, is_loopback, may_be_called
@@ -33,15 +31,6 @@ PUT = Call("PUT", "/thing/", body={"a": 1})
 def api() -> Iterator[Api]:
     with serving() as server:
         yield server
-
-
-@contextlib.contextmanager
-def calling(url: str, clock: FakeClock | None = None, **more: float) -> Iterator[HttpClient]:
-    client = HttpClient(url, Secret(KEY), clock or FakeClock(), **more)  # type: ignore[arg-type]
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def everything(error: BaseException) -> str:
@@ -220,22 +209,21 @@ def endless_body_without_length(handler: BaseHTTPRequestHandler, stop: threading
 
 
 def silence(_: BaseHTTPRequestHandler, stop: threading.Event) -> None:
-    stop.wait(10)
+    stop.wait()
 
 
 @pytest.mark.parametrize("part", [slow_head, slow_body, endless_body_without_length, silence])
 def test_a_reply_that_drips_is_cut_at_the_deadline(
     api: Api, part: Callable[[BaseHTTPRequestHandler, threading.Event], None]
 ) -> None:
+    # The server goes on until it is told to stop, so only the deadline can end the call.
     stop = threading.Event()
     api.on("GET /thing/", drip(part, stop))
-    begin = time.monotonic()
     try:
         with calling(api.url, deadline_s=0.4) as client, pytest.raises(UnreachableError, match="no whole answer"):
             client.send(GET)
     finally:
         stop.set()
-    assert time.monotonic() - begin < 5
 
 
 def test_no_thread_is_left_behind(api: Api) -> None:
@@ -283,47 +271,6 @@ def test_an_encoding_that_cannot_be_read_is_a_reply_error(api: Api, encoding: st
     api.on("GET /thing/", Answer(b"no such thing", 200, {"Content-Encoding": encoding}))
     with calling(api.url) as client, pytest.raises(ReplyError):
         client.send(GET)
-
-
-def test_nobody_listening_says_that_nothing_was_sent() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with calling(f"http://127.0.0.1:{port}") as client, pytest.raises(UnreachableError) as caught:
-        client.send(PUT)
-    assert type(caught.value) is UnreachableError
-    assert caught.value.never_sent
-    assert caught.value.message.startswith(f"no answer from 127.0.0.1:{port}: ")
-    assert "gpuplug sandbox serve" in caught.value.hint
-
-
-def test_a_server_that_speaks_no_tls_says_that_nothing_was_sent(api: Api) -> None:
-    with calling(api.url.replace("http:", "https:")) as client, pytest.raises(UnreachableError) as caught:
-        client.send(PUT)
-    assert caught.value.never_sent
-
-
-def test_a_provider_elsewhere_that_does_not_answer_has_a_hint_about_the_network() -> None:
-    with calling("https://gpuplug.invalid") as client, pytest.raises(UnreachableError) as caught:
-        client.send(PUT)
-    assert caught.value.message.startswith("no answer from gpuplug.invalid: ")
-    assert "network" in caught.value.hint
-
-
-def test_a_server_that_hangs_up_is_told_in_words_that_can_be_read_on(api: Api) -> None:
-    api.on("PUT /thing/", Answer(hang_up=True))
-    with calling(api.url) as client, pytest.raises(UnreachableError) as caught:
-        client.send(PUT)
-    assert type(caught.value) is UnreachableError
-    assert not caught.value.message.endswith(".")
-    assert caught.value.hint
-
-
-@pytest.mark.parametrize("answer", [Answer("<html>", 503), Answer("<html>"), Answer("", 302, {"Location": "/x"})])
-def test_a_reply_that_makes_no_sense_says_what_to_do(api: Api, answer: Answer) -> None:
-    api.on("PUT /thing/", answer)
-    with calling(api.url) as client, pytest.raises(ReplyError) as caught:
-        client.send(PUT)
-    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -217,11 +216,9 @@ def test_a_flood_of_offers_is_cut_and_counted(market: Parts) -> None:
     api, vast, _ = market
     small = {"id": 3, "gpu_name": "RTX 4090", "num_gpus": 1, "dph_total": 0.2, "reliability2": 1}
     api.on(BUNDLES, Answer({"offers": [{**small, "id": number} for number in range(1, 100_001)]}))
-    begin = time.monotonic()
     found = vast.offers(WISH)
     assert len(found.offers) == 1000
     assert found.dropped == 99_000
-    assert time.monotonic() - begin < 5
 
 
 def test_the_search_quota_is_told_as_a_wait(market: Parts) -> None:

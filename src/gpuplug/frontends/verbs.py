@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
-from gpuplug.frontends import opening
+from gpuplug.errors import GpuplugError, ProviderError, UsageError
 from gpuplug.ledger import State
 from gpuplug.types import GpuWish
 
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
 _SHOWN_OFFERS = 10
 _MONTH_DAYS = 30
 _DAY_S = 86_400
-
-
-def greeting(engine: Engine) -> str:
-    """Return the line of `%load_ext`: platforms, what is billing, what today cost. Asks no provider."""
-    try:
-        return opening.line(config.enabled(), bill(engine))
-    except LedgerError as error:
-        return opening.line(config.enabled(), str(error))
 
 
 def bill(engine: Engine) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gpuplug.config import places
+from gpuplug.errors import LedgerError
 from gpuplug.frontends import opening
 from gpuplug.ledger import nothing_today
 
@@ -36,12 +37,16 @@ class Door:
 
     def greet(self) -> None:
         """Print what runs and what it costs; asks no provider, and looks closely only when there is something to see."""
-        if nothing_today(places.home()):
-            print(opening.line(places.enabled(), opening.NOTHING_BILLS))  # noqa: T201 - a cell's output
-            return
+        try:
+            told = opening.NOTHING_BILLS if nothing_today(places.home()) else self._bill()
+        except LedgerError as error:
+            told = str(error)
+        print(opening.line(places.enabled(), told))  # noqa: T201 - a cell's output
+
+    def _bill(self) -> str:
         from gpuplug.frontends import verbs  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        print(verbs.greeting(self.commands.engine))  # noqa: T201 - a cell's output
+        return verbs.bill(self.commands.engine)
 
     def close(self) -> None:
         """Close sessions; rented instances stay and are named with what they cost."""
