@@ -83,7 +83,7 @@ def test_an_interrupt_while_the_machine_boots_ends_it_and_says_what_bills(page: 
 def test_a_refusal_is_one_message_with_the_price_to_type(page: Kernel, place: RunningMarket) -> None:
     before = len(place.requests("create"))
     shown = page.run("%%remote_gpu --new -p vast -g RTX_4090 --max-price 0.01\npass")
-    assert shown.error.startswith("TooDearError: no RTX_4090 under $0.0100/h on vast; the cheapest is $0.")
+    assert shown.error.startswith("TooDearError: no RTX_4090 under $0.01/h on vast; the cheapest is $0.")
     assert "hint: --max-price 0." in shown.error
     assert len(place.requests("create")) == before
 

@@ -101,10 +101,10 @@ class Engine:
 
     def dry_run(self, plan: Plan) -> str:
         """Return the ship tree, the offer that would be taken and what it would cost; rents nothing."""
-        from gpuplug.engine.explaining import explain  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        if self._inventory.warm(plan.options) is not None:
-            return explain(plan, None, "the warm instance of this notebook")
+        if (lease := self._inventory.warm(plan.options)) is not None:
+            return explain(plan, None, on_warm(lease))
         try:
             offer, provider = self._offers(plan.options)[0]
         except (NoOfferError, TooDearError) as error:
@@ -119,9 +119,9 @@ class Engine:
         from gpuplug.engine import planning, running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         planning.guard(plan, talk)
-        live = self.up(plan.options, talk)
         for note in plan.notes:
             talk.note(note)
+        live = self.up(plan.options, talk)
         ends = plan.options.down
         try:
             plan = self._within_standing(plan, live.lease, talk)

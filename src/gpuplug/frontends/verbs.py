@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gpuplug.types import Offer
 
 _SHOWN_OFFERS = 10
-_MONTH_DAYS = 30
+_SHOWN_DAYS = 30
 _DAY_S = 86_400
 
 
@@ -63,8 +63,10 @@ def status(engine: Engine, _options: Options, _say: Callable[[str], None]) -> st
     lines.append(bill(engine))
     if limit := config.standing_budget():
         lines.append(f"standing budget: {limit} a day")
-    elif platforms:
+    elif any(not engine.provider(name).traits.simulated for name in platforms):
         lines.append("no standing budget: the first rent of each notebook asks")
+    elif platforms:
+        lines.append("simulated: nothing costs real money, and no rent asks")
     return "\n".join(lines)
 
 
@@ -203,9 +205,9 @@ def extend(engine: Engine, options: Options, talk: Talk) -> str:
 
 
 def spend(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
-    """Today, thirty days, and each lease of these thirty days."""
+    """Today, the last thirty days, and each lease of these days."""
     now = engine.clock.now().timestamp()
-    leases = engine.ledger.leases(now - _MONTH_DAYS * 86_400)
+    leases = engine.ledger.leases(now - _SHOWN_DAYS * _DAY_S)
     rows = [
         (
             f"#{lease.instance_id or lease.label}",
@@ -219,7 +221,7 @@ def spend(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str
         for lease in leases
         if lease.price.micros
     ]
-    total = f"today {engine.spent_since(0)}, thirty days {engine.spent_since(_MONTH_DAYS)} (by this computer's ledger)"
+    total = f"today {engine.spent_since(0)}, the last thirty days {engine.spent_since(_SHOWN_DAYS)} (by this computer's ledger)"
     return (
         "\n".join([table(("id", "GPU", "platform", "state", "cost", "", "notebook"), rows), total]) if rows else total
     )

@@ -64,7 +64,7 @@ def _port(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
+    options = _Parser(add_help=False)
     options.add_argument("--seed", type=int, default=1, help="offers and prices repeat with it")
     options.add_argument("--speed", type=_speed, default=1.0, help="sandbox seconds per second")
     options.add_argument("--port", type=_port, default=0, help="of 127.0.0.1; 0 is any free one")
