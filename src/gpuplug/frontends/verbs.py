@@ -66,7 +66,7 @@ def status(engine: Engine, _options: Options, _say: Callable[[str], None]) -> st
     elif any(not engine.provider(name).traits.simulated for name in platforms):
         lines.append("no standing budget: the first rent of each notebook asks")
     elif platforms:
-        lines.append("simulated: nothing costs real money, and no rent asks")
+        lines.append("simulated: nothing costs real money, and nobody is asked")
     return "\n".join(lines)
 
 

@@ -48,6 +48,7 @@ class Door:
         `told` says that this cell has shown already what bills.
         """
         if told:
+            _ = self.commands  # something bills: leaving has to say so once more
             print(opening.line(places.enabled(), "loaded again"))  # noqa: T201 - a cell's output
             return
         try:
