@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gpuplug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 HEAVY = (
@@ -97,14 +102,29 @@ def test_readme_and_drawing_say_what_the_code_says() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def sources(*folders: str) -> Iterator[tuple[Path, str]]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
+
+
 def test_no_file_and_no_function_outgrows_its_limit() -> None:
-    long = [
-        path
-        for folder in ("src", "tests")
-        for path in (ROOT / folder).rglob("*.py")
-        if len(path.read_bytes().splitlines()) > 400
-    ]
+    long: list[str] = []
+    for path, text in sources("src", "tests", "docs"):
+        long += [str(path)] if len(text.splitlines()) > 400 else []
+        long += [
+            f"{path}: {node.name}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.end_lineno is not None
+            and node.end_lineno - node.lineno + 1 > 50
+        ]
     assert long == []
+
+
+def test_every_file_of_the_client_is_python_3_10() -> None:
+    for path, text in sources("src"):
+        ast.parse(text, str(path), feature_version=(3, 10))
 
 
 def test_the_first_notebook_runs_on_the_sandbox_and_nothing_bills_afterwards() -> None:
