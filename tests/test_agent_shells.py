@@ -102,6 +102,15 @@ def test_without_ipython_interrupts_and_deaths_work(plain: Control) -> None:
     assert plain.cell("'x' in globals()").forms("result") == [{"text/plain": b"False"}]
 
 
+def test_without_ipython_an_interrupt_of_a_flood_shows_the_cell_alone(plain: Control) -> None:
+    cell = plain.start("import sys\nwhile True: print('out', flush=True); print('err', file=sys.stderr)")
+    plain.until(lambda event: event.kind == "stream")
+    plain.interrupt(cell)
+    lines = json.loads(plain.finish(cell).only("error")[0].payload)
+    assert lines[-1] == "KeyboardInterrupt"
+    assert [line for line in lines if line.startswith("  File ")] == [line for line in lines if '"<cell ' in line]
+
+
 @pytest.fixture(scope="module")
 def ipython(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
     with installed(tmp_path_factory.mktemp("figures") / "home") as machine:

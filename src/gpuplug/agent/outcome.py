@@ -1,6 +1,8 @@
 """How a cell ended, told from what it raised."""
 
+import contextlib
 import sys
+from types import TracebackType
 from typing import NamedTuple, Optional
 
 
@@ -31,6 +33,20 @@ def text_of(error: object) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - the user's class may raise anything
         return "<exception str() failed>"
+
+
+def drop_our_end(traceback: Optional[TracebackType]) -> None:
+    """Take the agent's own frames off the end of `traceback`: what a cell calls there is, to it, the end of the world."""
+    last = cut = None  # the last frame of others, and the first of ours behind it
+    while traceback is not None:
+        package = traceback.tb_frame.f_globals.get("__package__")
+        if package == __package__:
+            cut = cut or last
+        elif traceback.tb_frame.f_code.co_filename != contextlib.__file__ or cut is None:
+            last, cut = traceback, None
+        traceback = traceback.tb_next
+    if cut is not None:
+        cut.tb_next = None
 
 
 class Leave:
