@@ -168,6 +168,9 @@ class MachineFromOutside:
     def stop(self) -> None:
         self._thread.run(self.machine.stop())
 
+    def terminate(self, grace_s: float) -> None:
+        self._thread.run(self.machine.terminate(grace_s))
+
     def destroy(self) -> None:
         self._thread.run(self.machine.destroy())
 

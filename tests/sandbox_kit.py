@@ -49,6 +49,8 @@ class RunningMarket:
 
     vast_url: str
     vast_api_key: str
+    runpod_api_base_url: str
+    runpod_api_key: str
     meter_url: str
     control_url: str
     process: subprocess.Popen[str] = field(repr=False)
@@ -56,7 +58,12 @@ class RunningMarket:
     @property
     def env(self) -> dict[str, str]:
         """What points a client at this market."""
-        return {"VAST_URL": self.vast_url, "VAST_API_KEY": self.vast_api_key}
+        return {
+            "VAST_URL": self.vast_url,
+            "VAST_API_KEY": self.vast_api_key,
+            "RUNPOD_API_BASE_URL": self.runpod_api_base_url,
+            "RUNPOD_API_KEY": self.runpod_api_key,
+        }
 
     def client(self, key: str | None = None) -> httpx.Client:
         """Return an HTTP client with the account's key, with `key`, or with none when it is empty; the caller closes it."""

@@ -212,12 +212,13 @@ class RawServer:
 
 
 class _Watch(asyncssh.SSHServer):
-    def __init__(self, seen: list[str]) -> None:
+    def __init__(self, seen: list[str], *, asks: bool) -> None:
         self._seen = seen
+        self._asks = asks
 
     def begin_auth(self, username: str) -> bool:
         self._seen.append(f"auth {username}")
-        return True
+        return self._asks
 
     def public_key_auth_supported(self) -> bool:
         return True
@@ -236,8 +237,8 @@ class Impostor:
 
 
 @contextlib.contextmanager
-def impostor(*keys: asyncssh.SSHKey, **options: Any) -> Iterator[Impostor]:  # noqa: ANN401 - options of asyncssh
-    """Run an asyncssh server with the host keys `keys`."""
+def impostor(*keys: asyncssh.SSHKey, asks: bool = True, **options: Any) -> Iterator[Impostor]:  # noqa: ANN401 - of asyncssh
+    """Run an asyncssh server with the host keys `keys`; one that does not ask lets in everybody at once."""
     seen: list[str] = []
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -248,7 +249,7 @@ def impostor(*keys: asyncssh.SSHKey, **options: Any) -> Iterator[Impostor]:  # n
 
     async def listen() -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
-            HOST, 0, server_host_keys=list(keys), server_factory=lambda: _Watch(seen), **options
+            HOST, 0, server_host_keys=list(keys), server_factory=lambda: _Watch(seen, asks=asks), **options
         )
 
     async def close(server: asyncssh.SSHAcceptor) -> None:

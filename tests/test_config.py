@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gpuplug import config
 from gpuplug.errors import AuthError, LedgerError, UnknownNameError, UnknownOptionError, UsageError
-from gpuplug.types import GpuWish, Money
+from gpuplug.types import Cloud, GpuWish, Money, SshTarget
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +44,28 @@ def test_a_full_line_is_parsed_into_typed_values() -> None:
     assert not parsed.yes
 
 
+def test_floors_and_what_prices_are_for_are_parsed_into_typed_values() -> None:
+    line = "--spot --cloud secure --region DE,us --min-net 200 --min-reliability 0.98 --cuda 12.6 --hours 2h --data 500MB -v"
+    parsed = config.parse(line, config.CELL, {})
+    assert (parsed.spot, parsed.cloud, parsed.region) == (True, Cloud.SECURE, ("DE", "us"))
+    assert (parsed.min_net, parsed.min_reliability, parsed.cuda) == (200, 0.98, "12.6")
+    assert (parsed.hours, parsed.data, parsed.verbose) == (2, 0.5, True)
+    assert config.parse("--cloud any", config.CELL, {}).cloud is None
+
+
+def test_the_gpus_of_prices_are_typed_without_an_option() -> None:
+    assert config.parse("RTX_4090:2 24GB", "prices", {}).gpu == (GpuWish("RTX_4090", 2), GpuWish("24GB"))
+    with pytest.raises(UsageError, match="1 to 16"):
+        config.parse("RTX_4090:99", "prices", {})
+
+
+def test_json_is_an_option_of_the_command_only() -> None:
+    assert config.parse("--json", "prices", {}, command=True).json
+    assert "--json" in config.help_text("ls", command=True)
+    with pytest.raises(UnknownOptionError):
+        config.parse("--json", "prices", {})
+
+
 @pytest.mark.parametrize(
     ("typed", "guess"), [("--gpux", "--gpu"), ("--maxprice 1", "--max-price"), ("--budge=1", "--budget")]
 )
@@ -73,6 +95,16 @@ def test_an_unknown_option_names_the_nearest_one(typed: str, guess: str) -> None
         ("--out '~/x'", "~/x"),
         ("--out .", "'.'"),
         ("-g 'open", "quot"),
+        ("--cloud private", "private"),
+        ("--min-net fast", "fast"),
+        ("--min-net nan", "nan"),
+        ("--min-reliability 98", "98"),
+        ("--cuda twelve", "twelve"),
+        ("--hours 0", "'0'"),
+        ("--hours 1e9", "1e9"),
+        ("--data 5PB", "5PB"),
+        ("--data=-1GB", "-1GB"),
+        ("--data 1.2.3", "1.2.3"),
         ("train.py", "train.py"),
     ],
 )
@@ -144,6 +176,13 @@ def test_without_any_key_the_platform_is_local(tmp_path: Path) -> None:
     assert config.choose_platforms(("any",), {**environ, "VAST_API_KEY": "k"}) == ("vast",)
 
 
+def test_a_platform_whose_prices_need_no_key_can_be_asked_without_one(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path)}
+    assert config.choose_platforms(("vast",), environ, keyless=["vast"]) == ("vast",)
+    assert config.choose_platforms(("any",), environ, keyless=["vast"]) == ("vast",)
+    assert config.choose_platforms(("local",), environ, keyless=["vast"]) == ("local",)
+
+
 def test_an_unknown_platform_and_a_missing_key_say_what_to_do(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path)}
     with pytest.raises(UnknownNameError, match="did you mean vast"):
@@ -175,6 +214,49 @@ def test_the_standing_budget_is_read_from_the_environment(text: str, amount: str
 def test_a_senseless_standing_budget_is_refused_loudly(text: str) -> None:
     with pytest.raises(UsageError, match="GPUPLUG_BUDGET"):
         config.standing_budget({"GPUPLUG_BUDGET": text})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ssh:lab", "ssh:me@host", "ssh:me@host:2222", "ssh:10.0.0.7", "ssh:a.user@corp@gate", "ssh:me@[fe80::1]:22"],
+)
+def test_a_machine_of_ones_own_is_a_platform(name: str) -> None:
+    assert config.choose_platforms((name, "local"), {}) == (name, "local")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ssh:",
+        "ssh:me@",
+        "ssh:@host",
+        "ssh:-oProxyCommand=x",
+        "ssh:host:",
+        "ssh:host:0",
+        "ssh:host:70000",
+        "ssh:a/b",
+        "ssh:::1",
+    ],
+)
+def test_what_is_no_machine_is_refused_with_what_would_be_one(name: str) -> None:
+    with pytest.raises(UsageError, match=r"is not \[user@\]host\[:port\]") as caught:
+        config.choose_platforms((name,), {})
+    assert "-p ssh:user@host[:port]" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("typed", "guess"),
+    [("me@lab", "ssh:me@lab"), ("me@lab:22", "ssh:me@lab:22"), ("shh:me@lab", "ssh:me@lab"), ("vsat", "vast")],
+)
+def test_a_platform_that_is_none_names_the_nearest(typed: str, guess: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        config.choose_platforms((typed,), {})
+    assert caught.value.hint == f"did you mean {guess}?"
+
+
+def test_a_machine_keeps_host_user_and_port_apart() -> None:
+    assert SshTarget.parse("me@corp@[::1]:22") == SshTarget("::1", "me@corp", 22)
+    assert SshTarget.parse("lab") == SshTarget("lab")
 
 
 def test_a_line_tells_what_was_typed_from_what_is_a_default() -> None:

@@ -211,7 +211,7 @@ def test_without_an_agreement_nothing_is_launched(
     monkeypatch.setenv("VAST_API_KEY", "made-up")
     cloud = PaidCloud(clock)
     engine = Engine(BOOK, tmp_path, clock)
-    monkeypatch.setattr(engine, "provider", lambda _: cloud)
+    engine.use(cloud)
     try:
         with pytest.raises(ConsentError):
             engine.up(options("-p vast"), talk)

@@ -18,12 +18,14 @@ from gpuplug.errors import (
     GpuplugError,
     HostError,
     NoOfferError,
+    PreemptedError,
     RemoteError,
     TooDearError,
     UnknownNameError,
     UnreachableError,
 )
 from gpuplug.ledger import State
+from gpuplug.types import Money
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,6 +133,73 @@ def test_no_offer_says_so_and_rents_nothing(nb: Notebook, place: RunningMarket) 
     with pytest.raises(NoOfferError, match="RTX_4090"):
         nb.run("pass", "-p vast -g RTX_4090:16")
     assert place.requests("create") == []
+
+
+def test_a_floor_that_nobody_meets_names_the_best_and_what_to_type_which_then_works(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    with pytest.raises(
+        NoOfferError, match=r"no RTX_4090 with >= 99999 Mbit/s on vast; the best has \d+ Mbit/s"
+    ) as caught:
+        nb.run("pass", "-p vast -g RTX_4090 --min-net 99999")
+    assert place.requests("create") == []
+    assert nb.engine.prices(config.parse(f"-p vast RTX_4090 {caught.value.hint}", "prices")).offers
+
+
+def test_a_machine_is_picked_among_those_that_meet_the_floors_and_the_reason_is_told(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    nb.run("pass", "-p vast -g 24GB --cloud secure --min-net 1000 --cuda 12.6 --max-price 0.6 -v")
+    (made,) = [one for one in place.meter()["instances"] if one["billing"]]
+    offered = {offer.machine: offer for offer in nb.engine.prices(config.parse("-p vast 24GB", "prices")).offers}
+    assert str(made["machine_id"]) not in offered  # taken, so no longer offered
+    line, table = nb.talk.notes[:2]
+    assert "that fit with reliability >= 0.95, >= 1000 Mbit/s, CUDA >= 12.6, secure cloud" in line
+    assert all(row.split()[-2:] == ["secure", "simulated"] for row in table.splitlines()[1:])
+
+
+def test_a_spot_machine_is_rented_a_margin_above_the_least_bid_and_costs_what_was_said(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    shown = nb.engine.prices(config.parse("-p vast RTX_4090 --spot", "prices")).offers[0]
+    nb.run("print('spot')", RENT + " --spot")
+    assert nb.talk.text == "spot\n"
+    (lease,) = nb.engine.billing()
+    assert lease.bid.micros == pytest.approx(shown.min_bid.micros * 1.2, abs=1)
+    (made,) = [one for one in place.meter()["instances"] if one["billing"]]
+    assert made["rate_micros"] == pytest.approx(lease.price.micros, abs=2)
+    assert str(made["machine_id"]) == shown.machine
+
+
+def test_a_bid_never_passes_the_cap(nb: Notebook) -> None:
+    shown = nb.engine.prices(config.parse("-p vast RTX_4090 --spot", "prices")).offers[0]
+    cap = Money(shown.price.micros + 1000)
+    nb.run("pass", f"-p vast -g RTX_4090 --spot --max-price {cap.exact()}")
+    (lease,) = nb.engine.billing()
+    assert shown.price < lease.price <= cap
+
+
+def test_a_spot_machine_that_somebody_outbids_is_told_as_preempted_and_ends(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", RENT + " --spot")
+    (lease,) = nb.engine.billing()
+    talk = Outbid(place, int(lease.instance_id))
+    with pytest.raises(PreemptedError, match="went to somebody who bids more"):
+        nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=talk)
+    assert talk.text == "running\n"
+    assert place.meter()["billing_now"] == 0
+    assert [row.state for row in nb.engine.ledger.leases()] == [State.GONE]
+
+
+class Outbid(Quiet):
+    """Has the machine outbid as soon as the cell has printed something."""
+
+    def __init__(self, place: RunningMarket, instance: int) -> None:
+        super().__init__()
+        self._place, self._instance = place, instance
+
+    def stream(self, name: str, text: str) -> None:
+        super().stream(name, text)
+        self._place.action("outbid", instance=self._instance)
 
 
 def test_a_bad_key_names_the_place_it_was_read_from_and_never_the_key(place: RunningMarket, tmp_path: Path) -> None:
@@ -308,7 +377,7 @@ def test_a_dearer_offer_after_one_that_failed_needs_consent_of_its_own(place: Ru
 
         place.fault("taken")
         options = config.parse(RENT, config.CELL)
-        offers = nb.engine._offers(options)  # noqa: SLF001 - the list as the engine makes it
+        offers = nb.engine._quoting.offers(options)  # noqa: SLF001 - the list as the engine makes it
         with pytest.raises(ConsentError):
             nb.engine._acquiring.acquire(offers, Wish("nb", "", options), refuse, Quiet())  # noqa: SLF001 - likewise
         assert len(place.requests("create")) == 1

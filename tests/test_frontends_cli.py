@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,21 +12,31 @@ from typing import TYPE_CHECKING
 
 import pytest
 from frontends_kit import CELL_S, command, environment
+from vast_kit import scripted
 
 from gpuplug import __version__
 from gpuplug.frontends.cli import main
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
+@pytest.fixture(scope="module")
+def market() -> Iterator[str]:
+    """Serve one offer to whoever asks, and return the address."""
+    with scripted() as (api, _, _):
+        yield api.url
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, market: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make this process a computer without keys, so that `main` can be called without a new process each time."""
     for name in [name for name in os.environ if name.startswith(("VAST", "GPUPLUG"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GPUPLUG_HOME", str(tmp_path / "gp"))
+    monkeypatch.setenv("VAST_URL", market)
     return tmp_path
 
 
@@ -47,6 +58,29 @@ def test_a_home_that_cannot_be_made_is_one_line_and_a_hint(home: Path) -> None:
     assert failed.stderr.startswith("error: the folder ")
     assert "hint: set GPUPLUG_HOME" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("verb", ["status", "prices", "ls", "down", "spend"])
+@pytest.mark.usefixtures("home")
+def test_every_command_answers_with_one_line_of_json_when_asked_to(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--json"]) == 0
+    said = capsys.readouterr()
+    (line,) = said.out.splitlines()
+    json.loads(line)
+    assert said.err == ""
+
+
+@pytest.mark.usefixtures("home")
+def test_prices_as_json_carry_exact_dollars_and_units(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prices", "RTX_4090", "--hours", "2", "--data", "20GB", "--cuda", "any", "--json"]) == 0
+    board = json.loads(capsys.readouterr().out)
+    (offer,) = board["offers"]
+    assert (offer["platform"], offer["gpu"], offer["vram_gb"], offer["architecture"]) == ("vast", "RTX 4090", 24, "Ada")
+    assert (offer["usd_per_hour"], offer["sent_usd_per_gb"]) == ("0.131259", "0.005000")
+    assert offer["total_usd"] == "0.362518"
+    assert (board["hours"], board["data_gb"], board["dropped"], board["troubles"]) == (2, 20, 0, [])
 
 
 def test_help_is_data_and_names_every_command(home: Path) -> None:
@@ -74,14 +108,16 @@ def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
         (["lss"], 2, "error: gpuplug has no verb 'lss'\n\nhint: did you mean gpuplug ls?\n"),
         (["--foo"], 2, "error: no command '--foo'\n\nhint: gpuplug --help\n"),
         (["up"], 2, "error: up needs a notebook\n\nhint: gpuplug --help\n"),
-        (["ls", "--jsn"], 2, "error: gpuplug ls has no option '--jsn'\n\nhint: see gpuplug ls --help\n"),
+        (["ls", "--jsn"], 2, "error: gpuplug ls has no option '--jsn'\n\nhint: did you mean --json?\n"),
         (["prices", "--disk", "x"], 2, "error: --disk: 'x' is no disk size"),
         (
             ["down", "123"],
             2,
             "error: no instance '123' of this computer; open ones: none\n\nhint: gpuplug ls, and gpuplug adopt ID",
         ),
-        (["prices", "-p", "vast"], 1, "error: no key for vast: looked at VAST_API_KEY"),
+        (["prices", "-p", "vats"], 2, "error: no platform 'vats'\n\nhint: did you mean vast?\n"),
+        (["prices", "RTX_4091"], 2, "error: no GPU 'RTX_4091' on vast\n\nhint: did you mean RTX 4090"),
+        (["prices", "--hours", "-1"], 2, "error: --hours: '-1' is no number of hours; write 2 or 0.5"),
     ],
 )
 def test_a_failure_has_a_status_and_speaks_of_the_command_on_stderr(
@@ -117,7 +153,7 @@ def test_a_reader_that_has_had_enough_is_no_traceback(home: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
-        [sys.executable, "-m", "gpuplug.frontends.cli", "prices"],
+        [sys.executable, "-m", "gpuplug.frontends.cli", "status"],
         env=environment(home),
         stdout=writing,
         stderr=subprocess.PIPE,

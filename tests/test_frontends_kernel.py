@@ -181,7 +181,7 @@ def test_a_remote_error_shows_its_own_lines_then_what_bills_then_what_to_type(pa
 def test_every_verb_answers(page: Kernel) -> None:
     assert "0 instances billing" in page.run("%gpu").out
     assert page.run("%gpu status").out == page.run("%gpu").out
-    assert "local CPU" in page.run("%gpu prices").out
+    assert "local CPU" in page.run("%gpu prices -p local").out
     assert "is ready (free)" in page.run("%gpu up").out
     assert "running" in page.run("%gpu ls").out
     page.run("%%remote_gpu\nopen('made.txt', 'w').write('m')")

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 import gpuplug
 
 if TYPE_CHECKING:
@@ -127,7 +129,8 @@ def test_every_file_of_the_client_is_python_3_10() -> None:
         ast.parse(text, str(path), feature_version=(3, 10))
 
 
-def test_the_first_notebook_runs_on_the_sandbox_and_nothing_bills_afterwards() -> None:
+@pytest.mark.parametrize("notebook", ["01_first_cell.ipynb", "02_prices_and_budget.ipynb"])
+def test_a_notebook_runs_on_the_sandbox_and_nothing_bills_afterwards(notebook: str) -> None:
     command = [
         sys.executable,
         "-m",
@@ -144,7 +147,7 @@ def test_the_first_notebook_runs_on_the_sandbox_and_nothing_bills_afterwards() -
         "no:cacheprovider",
         "--nbval-lax",
         "-q",
-        "notebooks/01_first_cell.ipynb",
+        f"notebooks/{notebook}",
     ]
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=240, env=environ)

@@ -39,6 +39,14 @@ def test_the_real_program_reads_its_keys_and_it_reads_the_real_ones(tmp_path: Pa
         assert run(STAND_IN, "-y", "-f", str(path)).split()[:2] == run([str(REAL)], "-y", "-f", str(path)).split()[:2]
 
 
+@pytest.mark.skipif(REAL is None, reason="no ssh-keygen to compare with")
+def test_it_tells_the_fingerprint_that_the_real_program_tells(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    run([str(REAL)], "-q", "-t", "ed25519", "-N", "", "-C", "me@here", "-f", str(path))
+    asked = ("-l", "-f", f"{path}.pub")
+    assert run(STAND_IN, *asked) == run([str(REAL)], *asked)
+
+
 @pytest.mark.parametrize("arguments", [["-y", "-f", "absent"], ["-t", "rsa", "-N", "", "-f", "k"], []])
 def test_what_it_cannot_do_fails_with_a_reason(tmp_path: Path, arguments: list[str]) -> None:
     done = subprocess.run(

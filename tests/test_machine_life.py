@@ -18,6 +18,7 @@ from gpuplug.sandbox.machine.disk import Disk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+NO_SSHD = {"sshd_enabled": False, "sshd_installed": False}
 BOTH_WAYS = [kind for kind in kinds() if kind.values[0]["sshd"] == "asyncssh"]
 
 
@@ -90,6 +91,48 @@ def test_a_key_added_while_the_machine_is_stopped_lets_in_after_the_boot() -> No
         one.add_key(key)
         one.boot()
         assert one.ssh("true").exit_status == 0
+
+
+@pytest.mark.parametrize("kind", BOTH_WAYS)
+def test_terminate_lets_the_start_command_say_goodbye_and_ends_with_it(kind: dict[str, Any]) -> None:
+    with machine("trap 'echo goodbye; exit 143' TERM; echo hello; while :; do sleep 0.05; done", **kind) as one:
+        until(lambda: "hello" in one.log())
+        mark = one.mark
+        one.terminate(LIMIT_S)
+        assert one.log().splitlines()[-1] == "goodbye"
+        assert (one.running, init.marked(mark)) == (False, set())
+        assert one.machine.log_from(len("hello\n")) == b"goodbye\n"
+
+
+@pytest.mark.parametrize("kind", BOTH_WAYS)
+def test_terminate_ends_a_start_command_that_will_not_go_and_a_machine_without_one(kind: dict[str, Any]) -> None:
+    for start in ("trap '' TERM; echo hello; while :; do sleep 0.05; done", "echo hello"):
+        with machine(start, **kind) as one:
+            until(lambda one=one: "hello" in one.log())  # type: ignore[misc]
+            mark = one.mark
+            one.terminate(0.2)
+            assert (one.running, init.marked(mark)) == (False, set())
+
+
+@pytest.mark.parametrize("kind", BOTH_WAYS)
+def test_what_is_mounted_outlives_the_machine(kind: dict[str, Any], tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for look in ("nothing yet", "written before"):
+        with machine(mounts={"/workspace": kept, "/data/deep": kept}, **kind) as one:
+            workspace = one.ssh("cat ${GP_HOME:-/root}/../workspace/note || echo nothing yet").stdout
+            deep = one.ssh("cat ${GP_HOME:-/root}/../data/deep/note || echo nothing yet").stdout
+            assert workspace == deep == f"{look}\n".encode()
+            one.ssh("echo written before >${GP_HOME:-/root}/../data/deep/note")
+    assert (kept / "note").read_text() == "written before\n"
+
+
+@pytest.mark.parametrize("kind", BOTH_WAYS)
+def test_an_image_without_an_sshd_names_a_program_that_is_not_there(kind: dict[str, Any]) -> None:
+    with machine("[ -e $GP_SSHD ] && echo there || echo missing", **kind, sshd_enabled=False) as one:
+        until(lambda: "there" in one.log())
+    with machine("[ -e $GP_SSHD ] && echo there || echo missing", **kind, **NO_SSHD) as one:
+        until(lambda: "missing" in one.log())
 
 
 @pytest.mark.parametrize("kind", BOTH_WAYS)

@@ -124,15 +124,14 @@ def test_serve_prints_an_environment_that_a_shell_can_read() -> None:
     argv = [sys.executable, "-m", "gpuplug.sandbox.cli", "serve"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=child_environment()) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(4)]
-        shell = subprocess.run(
-            ["sh", "-c", "".join(lines) + 'echo "$VAST_URL $VAST_API_KEY"'], capture_output=True, text=True, check=True
-        )
+        lines = [process.stdout.readline() for _ in range(6)]
+        show = 'echo "$VAST_URL $VAST_API_KEY $RUNPOD_API_BASE_URL $RUNPOD_API_KEY"'
+        shell = subprocess.run(["sh", "-c", "".join(lines) + show], capture_output=True, text=True, check=True)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
-    url, key = shell.stdout.split()
+    url, key, runpod_url, runpod_key = shell.stdout.split()
     assert url.startswith("http://127.0.0.1:")
-    assert len(key) == 64
+    assert (len(key), runpod_url, runpod_key[:4]) == (64, url, "rpa_")
 
 
 def test_serve_ends_every_machine_when_it_is_terminated() -> None:

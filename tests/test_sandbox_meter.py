@@ -41,9 +41,21 @@ def test_looking_at_the_meter_changes_nothing_and_it_never_runs_back(gpu: int, l
 def test_a_new_price_counts_from_its_moment_on(first: int, second: int, cut: int) -> None:
     meter = Meter(0, gpu=first, disk=0)
     meter.switch(0, gpu=True, disk=False)
-    meter.reprice(cut, second)
+    meter.reprice(cut, gpu=second)
     exact = Fraction(first * cut + second * (NS_PER_HOUR - cut), NS_PER_HOUR)
     assert abs(meter.micros(NS_PER_HOUR) - exact) <= Fraction(1, 2)
+
+
+@given(gpu=PRICES, disk=PRICES, steps=STEPS, cut=st.integers(0, 60 * NS_PER_HOUR))
+def test_the_parts_of_two_spans_are_the_whole_sum(
+    gpu: int, disk: int, steps: list[tuple[int, bool, bool]], cut: int
+) -> None:
+    meter, now = Meter(0, gpu=gpu, disk=disk), 0
+    for length, gpu_on, disk_on in steps:
+        now += length
+        meter.switch(now, gpu=gpu_on, disk=disk_on)
+    parts = [*meter.between(0, min(cut, now)), *meter.between(min(cut, now), now)]
+    assert abs(sum(parts, Fraction(0)) - meter.micros(now)) <= Fraction(1, 2)
 
 
 def test_time_that_goes_back_is_an_error_and_no_refund() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuplug.types import GpuWish, Money, Secret, gpu_key
+from gpuplug.types import Cloud, GpuWish, Money, Offer, Query, Secret, cuda_version, gpu_key, within
 
 amounts = st.integers(min_value=-(10**12), max_value=10**12).map(Money)
 
@@ -70,3 +70,75 @@ def test_all_spellings_of_a_gpu_are_one(name: str) -> None:
 
 def test_neighbouring_models_stay_apart() -> None:
     assert len({gpu_key(name) for name in ("RTX 4090", "RTX 4090D", "RTX 4080", "A100 PCIE", "A100 SXM4")}) == 5
+
+
+OFFER = Offer(
+    "vast",
+    "1",
+    "m",
+    "RTX 4090",
+    1,
+    Money(250_000),
+    vram_mb=24564,
+    reliability=0.97,
+    down_mbps=300,
+    down_price_per_gb=Money(5_000),
+    cuda="12.4",
+    region="Texas, US",
+    cloud=Cloud.COMMUNITY,
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "unmet"),
+    [
+        (Query(), ()),
+        (Query(min_reliability=0.98), ("min_reliability",)),
+        (Query(min_down_mbps=300), ()),
+        (Query(min_down_mbps=301), ("min_down_mbps",)),
+        (Query(cuda="12.4"), ()),
+        (Query(cuda="12.10"), ("cuda",)),
+        (Query(region=("de", "us")), ()),
+        (Query(region=("texas",)), ()),
+        (Query(region=("u",)), ("region",)),
+        (Query(cloud=Cloud.SECURE), ("cloud",)),
+        (Query(spot=True), ("spot",)),
+        (Query(min_reliability=1, cuda="13"), ("min_reliability", "cuda")),
+    ],
+)
+def test_a_query_names_each_floor_that_an_offer_is_under(query: Query, unmet: tuple[str, ...]) -> None:
+    assert query.unmet(OFFER) == unmet
+
+
+def test_what_a_provider_does_not_tell_meets_the_usual_floors_and_none_that_was_asked_for() -> None:
+    silent = Offer("runpod", "1", "", "RTX 4090", 1, Money(1))
+    assert Query(cuda="12.4").unmet(silent) == ()
+    asked = Query(min_down_mbps=1, region=("US",), cloud=Cloud.SECURE)
+    assert asked.unmet(silent) == ("min_down_mbps", "region", "cloud")
+
+
+def test_the_true_price_counts_the_hours_and_the_bytes_exactly() -> None:
+    assert Query().total(OFFER) == OFFER.price
+    assert Query(hours=2, data_gb=20).total(OFFER) == Money(600_000)
+    assert Query(hours=0.5, data_gb=0.1).total(OFFER) == Money(125_500)
+
+
+def test_preference_is_the_place_in_the_list_of_wishes() -> None:
+    assert Query(gpus=(GpuWish("A100"), GpuWish("24GB"))).preference(OFFER) == 1
+    assert Query(gpus=(GpuWish("A100"),)).preference(OFFER) == 1
+    assert Query().preference(OFFER) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [("12.4", (12, 4)), ("13", (13, 0)), ("12.4.1", (12, 4)), ("", None), ("new", None)]
+)
+def test_cuda_versions_are_compared_as_numbers(text: str, version: tuple[int, int] | None) -> None:
+    assert cuda_version(text) == version
+
+
+def test_a_code_is_a_whole_word_of_a_region_and_a_name_any_part() -> None:
+    assert within("EU-RO-1", "eu")
+    assert within("Quebec, CA", "CA")
+    assert not within("California, US", "CA")
+    assert within("California, US", "califor")
+    assert not within("", "US")

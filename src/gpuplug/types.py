@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import functools
 import re
 import time
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Protocol
 
+from gpuplug import gpus
+
 LABEL_PREFIX = "gp-"
 SECONDS_PER_HOUR = 3600
 _MICROS = 1_000_000
 _LEAST_SHOWN = 51
+_CODE = 3  # letters of a country or continent
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -128,25 +132,19 @@ class SystemClock:
         time.sleep(seconds)
 
 
-def gpu_key(name: str) -> str:
-    """Fold a GPU's name so that all spellings of one model are equal.
-
-    `RTX_4090`, `"RTX 4090"`, `rtx4090` and `NVIDIA GeForce RTX 4090` all give `rtx4090`.
-    """
-    text = re.sub(r"\b(nvidia|geforce|amd|radeon)\b", "", name.casefold().replace("_", " "))
-    return re.sub(r"[^a-z0-9]", "", text)
+gpu_key = gpus.key
 
 
 @dataclass(frozen=True, slots=True)
 class GpuWish:
-    """One acceptable GPU model and how many of it."""
+    """One acceptable GPU and how many of it: a model (`RTX_4090`), a family (`A100`) or a size (`24GB`)."""
 
     name: str
     count: int = 1
 
-    def matches(self, model: str, count: int) -> bool:
-        """Tell whether `count` GPUs called `model` in any spelling satisfy this wish."""
-        return gpu_key(self.name) == gpu_key(model) and self.count == count
+    def matches(self, model: str, count: int, vram_mb: int = 0) -> bool:
+        """Tell whether `count` GPUs called `model`, with `vram_mb` MiB each (0: not known), satisfy this wish."""
+        return self.count == count and gpus.satisfies(self.name, model, vram_mb)
 
 
 class Cloud(enum.Enum):
@@ -156,11 +154,20 @@ class Cloud(enum.Enum):
     COMMUNITY = "community"
 
 
+@functools.lru_cache(maxsize=4096)
+def cuda_version(text: str) -> tuple[int, int] | None:
+    """Return `12.4` as (12, 4); None when `text` is no CUDA version."""
+    match = re.fullmatch(r"(\d{1,2})(?:\.(\d{1,2}))?(?:\.\d+)?", text.strip())
+    return (int(match[1]), int(match[2] or 0)) if match else None
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What a machine must have. `gpus` is in order of preference; empty means any.
 
     `cloud` None means either. `spot` asks for machines that a higher bid can take away, and for nothing else.
+    `cuda` is the least that the driver must do ("12.4"). `region` holds country codes or names, any of which will do.
+    `hours` and `data_gb`, which is sent there, take part in the order of the offers only.
     """
 
     gpus: tuple[GpuWish, ...] = ()
@@ -168,6 +175,54 @@ class Query:
     min_reliability: float = 0.95
     cloud: Cloud | None = None
     spot: bool = False
+    min_down_mbps: float = 0.0
+    cuda: str = ""
+    region: tuple[str, ...] = ()
+    hours: float = 1.0
+    data_gb: float = 0.0
+
+    def unmet(self, offer: Offer) -> tuple[str, ...]:
+        """Return the names of the floors that `offer` is under.
+
+        Reliability and CUDA count only where the provider tells them; a net, region or cloud that is not told does
+        not meet what was asked for.
+        """
+        least = cuda_version(self.cuda)
+        has = cuda_version(offer.cuda)
+        return tuple(
+            name
+            for name, under in (
+                ("min_reliability", 0 < offer.reliability < self.min_reliability),
+                ("min_down_mbps", offer.down_mbps < self.min_down_mbps),
+                ("cuda", least is not None and has is not None and has < least),
+                ("region", bool(self.region) and not any(within(offer.region, place) for place in self.region)),
+                ("cloud", self.cloud is not None and offer.cloud is not self.cloud),
+                ("spot", offer.spot is not self.spot),
+            )
+            if under
+        )
+
+    def preference(self, offer: Offer) -> int:
+        """Return which of the wished GPUs `offer` is, from 0; their number when it is none of them, 0 when any will do."""
+        for index, wish in enumerate(self.gpus):
+            if wish.matches(offer.gpu, offer.gpu_count, offer.vram_mb):
+                return index
+        return len(self.gpus)
+
+    def total(self, offer: Offer) -> Money:
+        """Return the true price of `offer` for the stated hours: GPU, disk, and the bytes of the stated data."""
+        running = offer.price if self.hours == 1 else offer.price.for_seconds(self.hours * SECONDS_PER_HOUR)
+        if not self.data_gb or not offer.down_price_per_gb.micros:
+            return running
+        return running + Money(round(Decimal(offer.down_price_per_gb.micros) * Decimal(str(self.data_gb))))
+
+
+def within(region: str, place: str) -> bool:
+    """Tell whether a provider's `region` ("Texas, US", "EU-RO-1") is the `place`: a code is one of its words whole."""
+    have, wanted = region.casefold(), place.casefold().strip()
+    if len(wanted) <= _CODE:
+        return wanted in re.split(r"[^a-z0-9]+", have)
+    return wanted in have
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +313,35 @@ class Endpoint:
     via: str = "direct"
 
 
+_TARGET = re.compile(
+    r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,63})@)?"
+    r"(?:\[(?P<address>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}))"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SshTarget:
+    """A machine as one types it after `ssh`; no user and port 0 leave both to the user's ssh configuration."""
+
+    host: str
+    user: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> SshTarget:
+        """Read `[user@]host[:port]`; an IPv6 address stands in brackets.
+
+        Raises:
+            ValueError: it is no such thing.
+        """
+        found = _TARGET.fullmatch(text)
+        if found is None or (found["port"] and not 1 <= int(found["port"]) <= 65535):  # noqa: PLR2004 - TCP's last port
+            msg = f"{text!r} is not [user@]host[:port]"
+            raise ValueError(msg)
+        return cls(found["address"] or found["name"], found["user"] or "", int(found["port"] or 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One rented machine as the provider reports it; `price` per hour is what it bills now.
@@ -308,13 +392,16 @@ class Traits:
 
     `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers `Pausable`
     and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
-    set by each host, others are the provider's list. `keyless_prices` can be read without an account. Each started
+    set by each host, others are the provider's list. `keyless_prices` can be read without an account. `searches` is
+    how many may be made in how many seconds, by all processes together ((0, 0): no limit). Each started
     `increment_s` is billed whole. With `stop_keeps_disk` the container's own disk outlives a stop, not only volumes.
     `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new instance may be absent from the list;
     `verify_gap_s` is the time between the two listings that prove an instance gone.
+    Where nothing `boots` the machine is there already: one that does not answer now will not by waiting.
     """
 
     free: bool = False
+    boots: bool = True
     identity: bool = True
     stop: bool = False
     account: bool = False
@@ -326,6 +413,7 @@ class Traits:
     notice_s: float = 0.0
     increment_s: float = 1.0
     stop_keeps_disk: bool = True
+    searches: tuple[int, float] = (0, 0.0)
     list_lag_s: float = 0.0
     verify_gap_s: float = 0.0
     ready_s: float = 60.0

@@ -1,4 +1,7 @@
-"""1,000 small files, cold, over SSH: our sync against `rsync -az` through a live connection, interleaved."""
+"""1,000 small files, cold, over SSH: our sync on its open session against `rsync -az` as one types it, interleaved.
+
+What rsync needs when a live connection is lent to it is measured beside.
+"""
 
 from __future__ import annotations
 
@@ -40,13 +43,14 @@ def measure() -> dict[str, float]:
         with place.behind(FAR_S) as far_place:
             far = _pairs(far_place, root, Path(folder) / "far", FAR_ROUNDS)
     return {
-        "small_files_times_faster_than_rsync": near[1] / near[0],
-        "small_files_times_faster_than_rsync_with_its_own_connection": near[2] / near[0],
+        "small_files_times_faster_than_rsync": near[2] / near[0],
+        "small_files_times_faster_than_rsync_on_a_lent_connection": near[1] / near[0],
         "small_files_s": near[0],
-        "small_files_rsync_s": near[1],
-        "small_files_times_faster_than_rsync_at_30_ms": far[1] / far[0],
+        "small_files_rsync_s": near[2],
+        "small_files_rsync_on_a_lent_connection_s": near[1],
+        "small_files_times_faster_than_rsync_at_30_ms": far[2] / far[0],
+        "small_files_times_faster_than_rsync_at_30_ms_on_a_lent_connection": far[1] / far[0],
         "small_files_at_30_ms_s": far[0],
-        "small_files_rsync_at_30_ms_s": far[1],
     }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cell_kit import notebook
 from sandbox_kit import market
-from vendor_kit import VASTAI, programs_of
+from sdk_kit import VASTAI, programs
 
 from gpuplug import config
 from gpuplug.engine.crosscheck import cross_check
@@ -28,7 +28,7 @@ def key_of(platform: str) -> Key:
 
 
 def test_the_vastai_client_lists_the_same_instances_and_balance(tmp_path: Path) -> None:
-    python = str(programs_of(VASTAI) / "python")
+    python = str(programs(VASTAI, ".venv-sdk") / "python")
     with market(seed=9, pull=0) as place, notebook(tmp_path, environ=place.env) as nb:
         nb.run("pass", RENT)
         found = list(cross_check(nb.engine.provider("vast"), key_of("vast"), python))

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sandbox_kit import RunningMarket, market, wait_until
-from vendor_kit import VASTAI, programs_of
+from sdk_kit import VASTAI, client_environment, drive, programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.sdk
-CLIENTS = Path(__file__).parent / "clients"
 
 
 @pytest.fixture(scope="session")
 def vendor() -> Path:
     """The folder of the programs of the vendor's environment, made once and kept."""
-    return programs_of(VASTAI)
+    return programs(VASTAI, ".venv-sdk")
 
 
 @pytest.fixture
@@ -34,18 +32,11 @@ def shop() -> Iterator[RunningMarket]:
 
 @pytest.fixture
 def environment(shop: RunningMarket, tmp_path: Path) -> dict[str, str]:
-    # The client keeps keys and caches below its home and the folder for temporary files.
-    folders = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
-    return {"PATH": os.environ["PATH"], **folders, **shop.env}
+    return client_environment(shop, tmp_path)
 
 
 def test_the_sdk_class_lives_through_a_rental(shop: RunningMarket, environment: dict[str, str], vendor: Path) -> None:
-    script = CLIENTS / "drive_sdk.py"
-    done = subprocess.run(
-        [str(vendor / "python"), str(script)], capture_output=True, text=True, env=environment, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout)
+    seen = json.loads(drive(vendor / "python", "drive_sdk.py", environment))
     number = shop.meter()["instances"][0]["id"]
     assert seen["prices"] == sorted(seen["prices"])
     assert (len(seen["prices"]), seen["names"]) == (5, ["RTX 4090"])

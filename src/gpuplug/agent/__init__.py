@@ -23,7 +23,7 @@ _FIND_PYTHON = """\
 for p in "${VIRTUAL_ENV:-/none}/bin/python" /venv/main/bin/python "${CONDA_PREFIX:-/none}/bin/python" \
 /opt/conda/bin/python /opt/miniforge3/bin/python python3 python; do
   "$p" -I -S -c "import sys; sys.exit(sys.version_info < (3, 8))" >/dev/null 2>&1 </dev/null &&
-    exec "$p" -I -S -c "$1" "$2"
+    exec "$p" -I -S -c "$@"
 done
 echo "GPUPLUG 1 error no Python 3.8 or newer"
 exit 127"""
@@ -70,5 +70,14 @@ def digest() -> str:
 
 def loader_command(digest: str) -> str:
     """Return the shell command of docs/protocol.md, section 1, for the bundle that `digest` names."""
-    words = ("sh", "-c", _FIND_PYTHON, "sh", _source("loader.py").decode(), digest)
+    return python_command(_source("loader.py").decode(), digest)
+
+
+def python_command(program: str, argument: str) -> str:
+    """Return the shell command that runs `program` with the machine's Python, alone, and `argument` as its only one.
+
+    Where there is no Python it prints `GPUPLUG 1 error <words>`. No backslash may stand before another or before a
+    quote: the user's login shell may be one that reads these in a way of its own.
+    """
+    words = ("sh", "-c", _FIND_PYTHON, "sh", program, argument)
     return "exec " + " ".join(shlex.quote(word) for word in words)

@@ -1,9 +1,11 @@
 """How a cell ended, told from what it raised."""
 
-import contextlib
+import os
 import sys
 from types import TracebackType
 from typing import NamedTuple, Optional
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 
 class Outcome(NamedTuple):
@@ -37,16 +39,20 @@ def text_of(error: object) -> str:
 
 def drop_our_end(traceback: Optional[TracebackType]) -> None:
     """Take the agent's own frames off the end of `traceback`: what a cell calls there is, to it, the end of the world."""
-    last = cut = None  # the last frame of others, and the first of ours behind it
+    last = cut = None  # the last frame of others, and the same once one of ours is behind it
     while traceback is not None:
-        package = traceback.tb_frame.f_globals.get("__package__")
-        if package == __package__:
+        frame = traceback.tb_frame
+        if frame.f_globals.get("__package__") == __package__:
             cut = cut or last
-        elif traceback.tb_frame.f_code.co_filename != contextlib.__file__ or cut is None:
+        elif cut is None or not _is_library(frame.f_code.co_filename):
             last, cut = traceback, None
         traceback = traceback.tb_next
     if cut is not None:
         cut.tb_next = None
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith((_LIBRARY, "<frozen ")) and "-packages" not in file
 
 
 class Leave:

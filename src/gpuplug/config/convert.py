@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from dataclasses import dataclass
 
-from gpuplug.types import GpuWish, Money
+from gpuplug.types import Cloud, GpuWish, Money, cuda_version
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -78,6 +79,59 @@ def folder(text: str) -> tuple[str, ...]:
     if path in {".", ".."} or path.startswith(("/", "../", "~")) or "\0" in path:
         raise ValueError(f"{text!r} is no folder inside the working folder; name one that is, such as results")
     return (path,)
+
+
+def cloud(text: str) -> Cloud | None:
+    """Parse `secure` or `community`; None for `any`."""
+    word = text.strip().casefold()
+    if word not in {"any", *(one.value for one in Cloud)}:
+        raise ValueError(f"{text!r} is no kind of cloud; write secure, community or any")
+    return None if word == "any" else Cloud(word)
+
+
+def cuda(text: str) -> str:
+    """Parse a CUDA version (`12.4`), `image` (what the image's name says) or `any`."""
+    word = text.strip().casefold()
+    if word not in {"image", "any"} and cuda_version(word) is None:
+        raise ValueError(f"{text!r} is no CUDA version; write 12.4, image or any")
+    return word
+
+
+def mbps(text: str) -> float:
+    """Parse a net speed in Mbit/s, 0 to 1,000,000."""
+    return _between(text, 0, 1_000_000, "speed in Mbit/s; write a number like 200")
+
+
+def share(text: str) -> float:
+    """Parse a share of 1, 0 to 1."""
+    return _between(text, 0, 1, "reliability; write a number from 0 to 1 like 0.98")
+
+
+def hours(text: str) -> float:
+    """Parse a number of hours, above 0 and at most a year, with or without `h`."""
+    found = _between(text.strip().removesuffix("h"), 0, 8760, "number of hours; write 2 or 0.5")
+    if not found:
+        raise ValueError(f"{text!r} is no number of hours; write 2 or 0.5")
+    return found
+
+
+def data_size(text: str) -> float:
+    """Parse an amount of data in GB, MB or TB, at most 1000 TB; a plain number is GB."""
+    match = re.fullmatch(r"\s*([0-9.]+)\s*(MB|GB|TB|)\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"{text!r} is no amount of data; write 500MB, 20GB or 1TB")
+    gigabytes = {"MB": 0.001, "GB": 1.0, "": 1.0, "TB": 1000.0}[match[2].upper()]
+    return _between(match[1], 0, 1_000_000 / gigabytes, "amount of data; write 500MB, 20GB or 1TB") * gigabytes
+
+
+def _between(text: str, low: float, high: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise ValueError(f"{text!r} is no {what}")
+    return value
 
 
 def names(text: str) -> tuple[str, ...]:

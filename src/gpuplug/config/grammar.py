@@ -5,7 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.config.convert import dollars, folder, gigabytes, gpus, image, names, terms, words
+from gpuplug.config.convert import (
+    cloud,
+    cuda,
+    data_size,
+    dollars,
+    folder,
+    gigabytes,
+    gpus,
+    hours,
+    image,
+    mbps,
+    names,
+    share,
+    terms,
+    words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +45,12 @@ class Option:
     env: str = ""
     repeat: bool = False
     example: str = ""
+    command_only: bool = False
 
 
 VERBS: dict[str, str] = {
     "status": "what runs, what it costs, what was spent today (also `%gpu` alone)",
-    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
+    "prices": "what can be rented now, cheapest true price first: prices [GPU...] [--history]",
     "up": "rent an instance for this notebook without running anything",
     "down": "destroy this notebook's instances and prove it: down [NAME...]",
     "stop": "let this notebook's instances rest: the disk stays and bills: stop [NAME...]",
@@ -58,7 +74,7 @@ OPTIONS: tuple[Option, ...] = (
         words,
         "any",
         "NAME[,NAME]",
-        "where: vast, local, or any (every platform with a key; local when there is none)",
+        "where: vast, local, ssh:HOST (a machine that you have), or any (every platform with a key; local when there is none)",
         _LOOK,
         "GPUPLUG_PLATFORM",
     ),
@@ -68,7 +84,7 @@ OPTIONS: tuple[Option, ...] = (
         gpus,
         "",
         "NAME[:N][,...]",
-        "GPU models in order of preference, in any spelling; empty means any",
+        "GPU models in order of preference, in any spelling, or sizes (24GB); empty means any",
         _LOOK,
         "GPUPLUG_GPU",
         example="RTX_4090",
@@ -109,10 +125,50 @@ OPTIONS: tuple[Option, ...] = (
         "pytorch/pytorch:2.6.0-cuda12.4-cudnn9-runtime",
         "NAME",
         "container image",
-        RENT,
+        _LOOK,
         "GPUPLUG_IMAGE",
     ),
     Option(("--disk",), "disk", gigabytes, "20", "GB", "disk of the container", _LOOK),
+    Option(("--spot",), "spot", None, "off", "", "a machine that a higher bid can take away, for less", _LOOK),
+    Option(
+        ("--cloud",),
+        "cloud",
+        cloud,
+        "any",
+        "KIND",
+        "who runs the machine: secure (a data center), community, any",
+        _LOOK,
+    ),
+    Option(("--region",), "region", words, "", "PLACE[,PLACE]", "country codes or names, any of which will do", _LOOK),
+    Option(("--min-net",), "min_net", mbps, "0", "MBIT/S", "least speed at which the machine downloads", _LOOK),
+    Option(
+        ("--min-reliability",),
+        "min_reliability",
+        share,
+        "0.95",
+        "SHARE",
+        "least reliability, where the platform tells one",
+        _LOOK,
+    ),
+    Option(
+        ("--cuda",),
+        "cuda",
+        cuda,
+        "image",
+        "VERSION",
+        "least CUDA that the driver does: a version, image (what the image's name says) or any",
+        _LOOK,
+    ),
+    Option(("--hours",), "hours", hours, "1", "HOURS", "how long, for the order by true price", _LOOK),
+    Option(
+        ("--data",),
+        "data",
+        data_size,
+        "0",
+        "SIZE",
+        "data sent there (500MB, 20GB), at the host's byte price, for the order by true price",
+        _LOOK,
+    ),
     Option(
         ("-i", "--inputs"),
         "inputs",
@@ -189,6 +245,18 @@ OPTIONS: tuple[Option, ...] = (
         (*RENT, "start"),
     ),
     Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
+    Option(("-v", "--verbose"), "verbose", None, "off", "", "the table of offers behind a choice, or all of it", _LOOK),
+    Option(("--history",), "history", None, "off", "", "how the prices went, as this computer saw them", ("prices",)),
+    Option(
+        ("--json",),
+        "json",
+        None,
+        "off",
+        "",
+        "data for programs",
+        ("status", "prices", "ls", "spend", "down"),
+        command_only=True,
+    ),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
     Option(
         ("--cross-check",),
@@ -211,6 +279,6 @@ OPTIONS: tuple[Option, ...] = (
 )
 
 
-def table(verb: str) -> list[Option]:
-    """Return the options that `verb` (or `CELL`) takes."""
-    return [option for option in OPTIONS if verb in option.verbs]
+def table(verb: str, *, command: bool = False) -> list[Option]:
+    """Return the options that `verb` (or `CELL`) takes: as a magic, or as a command of the shell."""
+    return [option for option in OPTIONS if verb in option.verbs and (command or not option.command_only)]

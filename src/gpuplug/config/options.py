@@ -19,7 +19,7 @@ from gpuplug.errors import UnknownOptionError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gpuplug.types import GpuWish, Money
+    from gpuplug.types import Cloud, GpuWish, Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,14 @@ class Options:
     terms: Terms = field(default_factory=lambda: terms("15m,4h"))
     image: str = ""
     disk: int = 20
+    spot: bool = False
+    cloud: Cloud | None = None
+    region: tuple[str, ...] = ()
+    min_net: float = 0.0
+    min_reliability: float = 0.95
+    cuda: str = "image"
+    hours: float = 1.0
+    data: float = 0.0
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     no_auto: bool = False
@@ -46,6 +54,9 @@ class Options:
     dry_run: bool = False
     yes: bool = False
     quiet: bool = False
+    verbose: bool = False
+    history: bool = False
+    json: bool = False
     all: bool = False
     cross_check: bool = False
     help: bool = False
@@ -60,9 +71,9 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"{self.prog} --help")
 
 
-def _parser(verb: str) -> _Parser:
+def _parser(verb: str, options: Sequence[Option]) -> _Parser:
     parser = _Parser(prog=title(verb), add_help=False, allow_abbrev=False)
-    for option in table(verb):
+    for option in options:
         if option.convert is None:
             parser.add_argument(*option.flags, dest=option.dest, action="store_true")
         else:
@@ -75,8 +86,8 @@ def title(verb: str) -> str:
     return "%%remote_gpu" if verb == CELL else f"%gpu {verb}"
 
 
-def parse(line: str, verb: str, environ: Mapping[str, str] = os.environ) -> Options:
-    """Parse the rest of a magic's line.
+def parse(line: str, verb: str, environ: Mapping[str, str] = os.environ, *, command: bool = False) -> Options:
+    """Parse the rest of a magic's line, or of a command's.
 
     Raises:
         UnknownOptionError: no such option; names the nearest one.
@@ -86,19 +97,22 @@ def parse(line: str, verb: str, environ: Mapping[str, str] = os.environ) -> Opti
         arguments = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{line!r}: {error}", hint="close the quote") from None
-    found, rest = _parser(verb).parse_known_args(arguments)
+    options = table(verb, command=command)
+    found, rest = _parser(verb, options).parse_known_args(arguments)
     for word in rest:
         if word.startswith("-"):
-            raise _unknown_option(word, verb)
-    if rest and verb not in TAKES_WORDS:
-        raise UsageError(f"{title(verb)} takes no {rest[0]!r}", hint=f"{title(verb)} --help")
+            raise _unknown_option(word, verb, options)
     given = {name: value for name, value in vars(found).items() if value is not None and value is not False}
-    return Options(**_values(verb, given, environ), words=tuple(rest), typed=frozenset(given))
+    if rest and verb == "prices":
+        given["gpu"] = ",".join(rest)
+    elif rest and verb not in TAKES_WORDS:
+        raise UsageError(f"{title(verb)} takes no {rest[0]!r}", hint=f"{title(verb)} --help")
+    return Options(**_values(options, given, environ), words=tuple(rest), typed=frozenset(given))
 
 
-def _values(verb: str, given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
+def _values(options: Sequence[Option], given: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for option in table(verb):
+    for option in options:
         if option.convert is None:
             values[option.dest] = bool(given.get(option.dest, False))
             continue
@@ -122,8 +136,8 @@ def _convert(option: Option, texts: Sequence[str]) -> object:
     return converted[0]
 
 
-def _unknown_option(word: str, verb: str) -> UnknownOptionError:
-    known = [flag for option in table(verb) for flag in option.flags]
+def _unknown_option(word: str, verb: str, options: Sequence[Option]) -> UnknownOptionError:
+    known = [flag for option in options for flag in option.flags]
     near = difflib.get_close_matches(word.partition("=")[0], known, 1, 0.6)
     guess = f"did you mean {near[0]}?" if near else f"see {title(verb)} --help"
     return UnknownOptionError(f"{title(verb)} has no option {word!r}", hint=guess)
@@ -147,11 +161,11 @@ def verb_of(line: str) -> tuple[str, str]:
     )
 
 
-def help_text(verb: str) -> str:
+def help_text(verb: str, *, command: bool = False) -> str:
     """Return the help of `verb` as plain text."""
     summary = "Run this cell on a rented GPU." if verb == CELL else VERBS[verb][:1].upper() + VERBS[verb][1:] + "."
     lines = [f"{title(verb)} [options]", "", summary, ""]
-    for option in table(verb):
+    for option in table(verb, command=command):
         left = ", ".join(option.flags) + (f" {option.metavar}" if option.metavar else "")
         default = f" [{option.default}]" if option.default not in {"", "off"} else ""
         lines.append(f"  {left:<28} {option.help}{default}")

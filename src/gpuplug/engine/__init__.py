@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine import choosing, consent
-from gpuplug.engine.acquiring import Acquiring, with_bid
+from gpuplug.engine import consent
+from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.platforms import Platforms
+from gpuplug.engine.quoting import Quoting
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
     BudgetError,
@@ -27,7 +28,7 @@ from gpuplug.errors import (
     UsageError,
 )
 from gpuplug.ledger import CellRow, Lease, Ledger, State
-from gpuplug.types import Money, OfferList, SystemClock
+from gpuplug.types import Money, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gpuplug.engine.planning import Plan
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
+    from gpuplug.market import Board, Series
     from gpuplug.providers import Provider
     from gpuplug.types import Clock, Offer
 
@@ -71,6 +73,7 @@ class Engine:
         self._platforms = Platforms(self._home, self.clock)
         self._live: dict[str, Live] = {}
         self._ready_s = ready_s
+        self._quoting = Quoting(self._platforms, self.ledger, self.clock)
         self._consent = consent.Consent(self.ledger, self.clock)
         self._inventory = Inventory(notebook, self.ledger, self._renting, self._platforms, self.clock)
         self._acquiring = Acquiring(self.ledger, self._renting, self.clock, self._link, self._end)
@@ -88,10 +91,21 @@ class Engine:
         """Return the adapter of a platform, made at first use."""
         return self._platforms.get(name)
 
-    def prices(self, options: Options) -> OfferList:
-        """Search offers; costs nothing."""
-        names = config.choose_platforms(options.platform)
-        return choosing.search((self.provider(name) for name in names), choosing.query_of(options))
+    def use(self, provider: Provider) -> None:
+        """Take `provider` as the adapter of its platform, in place of the one that would be made for it."""
+        self._platforms.use(provider)
+
+    def prices(self, options: Options) -> Board:
+        """Search offers on every platform whose prices can be read, a little while old at most; costs nothing, needs no key."""
+        return self._quoting.look(options)
+
+    def why_no_prices(self, options: Options, board: Board) -> GpuplugError:
+        """Return what to say of an empty `board`: the nearest offer and what excluded it; costs nothing."""
+        return self._quoting.why_none(options, board)
+
+    def price_history(self, options: Options) -> list[Series]:
+        """Return how prices went, as this computer saw them; asks no platform."""
+        return self._quoting.history(options)
 
     def plan(self, source: str, options: Options, namespace: Mapping[str, object]) -> Plan:
         """Read the cell; sends nothing, rents nothing."""
@@ -106,10 +120,12 @@ class Engine:
         if (lease := self._inventory.warm(plan.options)) is not None:
             return explain(plan, None, on_warm(lease))
         try:
-            offer, provider = self._offers(plan.options)[0]
+            offers = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
             return explain(plan, None, error.message)
-        return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s")
+        offer, provider = offers[0]
+        why = self._quoting.why([each for each, _ in offers], plan.options)
+        return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
 
     def run_cell(self, plan: Plan, talk: Talk) -> Ran:
         """Run one cell to its end: COSTS MONEY unless the platform is free. Raises nothing that the cell raised.
@@ -266,17 +282,10 @@ class Engine:
         started = self._pausing.start(provider, lease)
         return self._link(provider, started, max(options.max_price, lease.price), talk)
 
-    def _offers(self, options: Options) -> list[tuple[Offer, Provider]]:
-        names = config.choose_platforms(options.platform)
-        query = choosing.query_of(options)
-        providers = {name: self.provider(name) for name in names}
-        found = choosing.search(providers.values(), query)
-        fitting = choosing.affordable(found.offers, query, options.max_price, ", ".join(names))
-        return [(with_bid(offer, options.max_price), providers[offer.provider]) for offer in fitting]
-
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
-        offers = self._acquiring.sound(self._offers(options), talk)
+        offers = self._acquiring.sound(self._quoting.offers(options), talk)
+        talk.note(self._quoting.why([offer for offer, _ in offers], options))
 
         def agree(offer: Offer, provider: Provider) -> None:
             self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)

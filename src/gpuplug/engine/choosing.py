@@ -1,72 +1,209 @@
-"""Which offers may be rented, and in which order."""
+"""Which offers may be rented, in which order, and why: the floors, the cap, and what to type when nothing is left."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import TYPE_CHECKING
 
-from gpuplug.errors import NoOfferError, TooDearError
-from gpuplug.types import Money, Offer, OfferList, Query
+from gpuplug import gpus
+from gpuplug.errors import GpuplugError, NoOfferError, TooDearError, UnknownNameError
+from gpuplug.types import Money, Offer, Query, cuda_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from gpuplug.config import Options
-    from gpuplug.providers import Provider
+    from gpuplug.market import Board
+
+# `pytorch:2.6.0-cuda12.4-cudnn9`, `nvidia/cuda:12.4.1-base`, `pytorch:1.0-cu1281-torch280`
+_CUDA_TAG = re.compile(r"cuda[:_-]?(\d{1,2})\.(\d{1,2})|\bcu(\d{2})(\d)")
+_NO_FLOORS = {"min_reliability": 0.0, "min_down_mbps": 0.0, "cuda": "", "region": (), "cloud": None}
 
 
 def query_of(options: Options) -> Query:
     """Return what `options` demand of a machine."""
-    return Query(gpus=options.gpu, disk_gb=options.disk)
+    return Query(
+        gpus=options.gpu,
+        disk_gb=options.disk,
+        min_reliability=options.min_reliability,
+        cloud=options.cloud,
+        spot=options.spot,
+        min_down_mbps=options.min_net,
+        cuda=_cuda_floor(options),
+        region=options.region,
+        hours=options.hours,
+        data_gb=options.data,
+    )
 
 
-def search(providers: Iterable[Provider], query: Query) -> OfferList:
-    """Ask every provider; offers in the order of preference, cheapest first. Costs nothing."""
-    found = [provider.offers(query) for provider in providers]
-    offers = sorted((offer for each in found for offer in each.offers), key=lambda offer: _rank(offer, query))
-    return OfferList(tuple(offers), sum(each.dropped for each in found))
+def _cuda_floor(options: Options) -> str:
+    """Return the least CUDA that the driver must do; "" when the name of the image does not say it."""
+    if options.cuda != "image":
+        return "" if options.cuda == "any" else options.cuda
+    return cuda_of_image(options.image)
 
 
-def _rank(offer: Offer, query: Query) -> tuple[int, int, float]:
-    return wish_index(offer, query), offer.price.micros, -offer.reliability
+def cuda_of_image(image: str) -> str:
+    """Return the CUDA version that an image is made for, as its name tells; "" when it does not."""
+    match = _CUDA_TAG.search(image)
+    if match is None:
+        return ""
+    return f"{match[1] or match[3]}.{match[2] or match[4]}"
 
 
-def wish_index(offer: Offer, query: Query) -> int:
-    """Return which of the wished GPUs the offer is; 0 when any will do."""
-    matches = (index for index, wish in enumerate(query.gpus) if wish.matches(offer.gpu, offer.gpu_count))
-    return next(matches, len(query.gpus) if query.gpus else 0)
-
-
-def affordable(offers: Sequence[Offer], query: Query, cap: Money, where: str) -> list[Offer]:
-    """Return the offers that may be picked.
+def affordable(
+    board: Board, query: Query, cap: Money, where: str, relaxed: Callable[[Query], Sequence[Offer]]
+) -> list[Offer]:
+    """Return the offers that may be picked, best first. `relaxed` searches again, with fewer floors.
 
     Raises:
-        NoOfferError: nothing fits at any price.
+        UnknownNameError: there is no such GPU; names the nearest.
+        NoOfferError: nothing meets the floors at any price; names the nearest offer and what excluded it.
         TooDearError: all are dearer than `cap`; names the cheapest and what to type.
     """
-    wanted = ", ".join(wish.name for wish in query.gpus) or "GPU"
-    sound = [
-        offer
-        for offer in offers
-        if not offer.suspicious and (not query.gpus or wish_index(offer, query) < len(query.gpus))
-    ]
+    sound = [offer for offer in board.offers if _may_be_picked(offer, query)]
     if not sound:
-        if where == "local":
-            raise NoOfferError(
-                f"this computer has no {wanted}", hint="leave --gpu out, or rent one: export VAST_API_KEY=..."
-            )
-        raise NoOfferError(
-            f"no {wanted} on {where} now", hint="name more models: --gpu RTX_4090,RTX_3090; or look: %gpu prices"
-        )
+        raise nothing(board, query, where, relaxed)
     fitting = [offer for offer in sound if offer.price <= cap]
     if not fitting:
         cheapest = min(sound, key=lambda offer: offer.price)
         raise TooDearError(
-            f"no {wanted} under {cap}/h on {where}; the cheapest is {cheapest.price}/h ({cheapest.gpu})",
+            f"no {_wanted(query)} under {cap}/h on {where}; the cheapest is {cheapest.price}/h ({cheapest.gpu})",
             hint=f"--max-price {_round_up(cheapest.price)}",
         )
     return fitting
 
 
+def _may_be_picked(offer: Offer, query: Query) -> bool:
+    return not offer.suspicious and (not query.gpus or query.preference(offer) < len(query.gpus))
+
+
+def reason(fitting: Sequence[Offer], query: Query) -> str:
+    """Say in one line why the first offer is the first."""
+    first = fitting[0]
+    rivals = sum(query.preference(offer) == query.preference(first) for offer in fitting)
+    stated = "" if (query.hours, query.data_gb) == (1, 0) else f", {query.total(first)} for {_stated(query)}"
+    choice = f"choice {query.preference(first) + 1} of {len(query.gpus)}, " if len(query.gpus) > 1 else ""
+    floors = f" with {_floors(query)}" if _floors(query) else ""
+    return (
+        f"{first.gpu} on {first.provider} at {first.price}/h{stated}: {choice}the cheapest of {rivals} that fit{floors}"
+    )
+
+
+def _stated(query: Query) -> str:
+    return f"{query.hours:g} h" + (f" and {query.data_gb:g} GB" if query.data_gb else "")
+
+
+def _floors(query: Query, names: Sequence[str] = tuple(_NO_FLOORS)) -> str:
+    texts = {
+        "min_reliability": f"reliability >= {query.min_reliability:g}" if query.min_reliability else "",
+        "min_down_mbps": f">= {query.min_down_mbps:g} Mbit/s" if query.min_down_mbps else "",
+        "cuda": f"CUDA >= {query.cuda}" if query.cuda else "",
+        "region": f"region {' or '.join(query.region)}" if query.region else "",
+        "cloud": f"{query.cloud.value} cloud" if query.cloud else "",
+    }
+    return ", ".join(texts[name] for name in names if texts[name])
+
+
+def _wanted(query: Query) -> str:
+    names = ", ".join(f"{wish.count} x {wish.name}" if wish.count > 1 else wish.name for wish in query.gpus) or "GPU"
+    return f"spot {names}" if query.spot else names
+
+
+def nothing(
+    board: Board, query: Query, where: str, relaxed: Callable[[Query], Sequence[Offer]]
+) -> NoOfferError | UnknownNameError:
+    """Return what to say when no offer may be picked."""
+    wanted = _wanted(query)
+    if where == "local":
+        return NoOfferError(
+            f"this computer has no {wanted}", hint="leave --gpu out, or rent one: export VAST_API_KEY=..."
+        )
+    unknown = [wish.name for wish in query.gpus if not gpus.meant(wish.name)]
+    if unknown and len(unknown) == len(query.gpus):
+        near = ", ".join(gpus.nearest(unknown[0]))
+        return UnknownNameError(f"no GPU {unknown[0]!r} on {where}", hint=f"did you mean {near}?" if near else "")
+    excluded = [
+        offer
+        for offer in relaxed(dataclasses.replace(query, **_NO_FLOORS))  # type: ignore[arg-type]  # each of its own type
+        if _may_be_picked(offer, query) and query.unmet(offer)
+    ]
+    if excluded:
+        return _under_a_floor(excluded, query, where)
+    odd = f"; {len(board.offers)} look wrong and are never picked" if board.offers else ""
+    troubles = "".join(f"\n{trouble}" for trouble in board.troubles)
+    return NoOfferError(
+        f"no {wanted} on {where} now{odd}{troubles}",
+        hint="name more models: --gpu RTX_4090,RTX_3090; or look: %gpu prices",
+    )
+
+
+def _under_a_floor(excluded: Sequence[Offer], query: Query, where: str) -> NoOfferError:
+    """Name the offer that comes nearest: the fewest floors, then the best value of the first of them, then the price."""
+
+    def distance(offer: Offer) -> tuple[int, float, int]:
+        missed = query.unmet(offer)
+        return len(missed), -_value(offer, missed[0]), offer.price.micros
+
+    nearest = min(excluded, key=distance)
+    missed = query.unmet(nearest)
+    best = "best" if len(missed) == 1 else "nearest"
+    has = ", ".join(_has(nearest, name) for name in missed)
+    return NoOfferError(
+        f"no {_wanted(query)} with {_floors(query, missed)} on {where}; "
+        f"the {best} has {has} ({nearest.gpu} at {nearest.price}/h)",
+        hint=" ".join(_type_instead(nearest, name) for name in missed),
+    )
+
+
+def _value(offer: Offer, floor: str) -> float:
+    if floor == "cuda":
+        major, minor = cuda_version(offer.cuda) or (0, 0)
+        return major * 100 + minor
+    return {"min_reliability": offer.reliability, "min_down_mbps": offer.down_mbps}.get(floor, 0.0)
+
+
+def _has(offer: Offer, floor: str) -> str:
+    cloud = offer.cloud.value if offer.cloud else "no known"
+    return {
+        "min_reliability": f"{_cut(offer.reliability, 4)}",
+        "min_down_mbps": f"{int(offer.down_mbps)} Mbit/s" if offer.down_mbps else "no known speed",
+        "cuda": f"CUDA {offer.cuda}",
+        "region": f"region {offer.region or 'unknown'}",
+        "cloud": f"{cloud} cloud",
+    }[floor]
+
+
+def _type_instead(offer: Offer, floor: str) -> str:
+    code = offer.region.rpartition(", ")[2]
+    return {
+        "min_reliability": f"--min-reliability {_cut(offer.reliability, 4)}",
+        "min_down_mbps": f"--min-net {int(offer.down_mbps)}",
+        "cuda": f"--cuda {offer.cuda}",
+        "region": f"--region {code}" if code else "leave --region out",
+        "cloud": "--cloud any",
+    }[floor]
+
+
+def _cut(value: float, digits: int) -> str:
+    """Return `value` cut, not rounded, so that typed as a floor it still holds."""
+    scale = 10**digits
+    return f"{int(value * scale) / scale:g}"
+
+
 def _round_up(price: Money) -> str:
     cents = -(-price.micros // 10_000)
     return f"{cents // 100}.{cents % 100:02d}"
+
+
+def search_again(search: Callable[[Query], Board]) -> Callable[[Query], Sequence[Offer]]:
+    """Return a search that only helps to explain: what goes wrong in it is not worth an error of its own."""
+
+    def again(query: Query) -> Sequence[Offer]:
+        try:
+            return search(query).offers
+        except GpuplugError:
+            return ()
+
+    return again

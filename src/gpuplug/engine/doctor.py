@@ -139,7 +139,8 @@ class Doctor:
 
 
 def _look_at_ssh() -> str:
-    from gpuplug.streams.ssh import CIPHERS, make_key  # noqa: PLC0415 - paramiko is loaded only for who asks
+    from gpuplug.streams.ssh import make_key  # noqa: PLC0415 - paramiko is loaded only for who asks
+    from gpuplug.streams.transport import CIPHERS  # noqa: PLC0415 - likewise
 
     key = make_key()
     return f"makes {key.public.split()[0]} keys, prefers {CIPHERS[0]}"

@@ -17,8 +17,11 @@ _SLOW_LINK_BYTES_S = 2_500_000  # 20 Mbit/s up: a plain home line
 _EXAMPLE_S = 600
 
 
-def explain(plan: Plan, offer: Offer | None, wait: str) -> str:
-    """Return the dry run as text; `offer` is None when an instance is warm or none can be had: `wait` says which."""
+def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
+    """Return the dry run as text; `offer` is None when an instance is warm or none can be had: `wait` says which.
+
+    `why` it is the first.
+    """
     lines = [references.ship_tree(plan.references)]
     lines += [f"  {value.name}  {value.shown}  ({value.reason})" for value in plan.values]
     lines += [f"  {name}  imported there from {module.replace(':', '.')}" for name, module in plan.modules]
@@ -29,6 +32,7 @@ def explain(plan: Plan, offer: Offer | None, wait: str) -> str:
     if offer is None:
         lines.append(wait)
     else:
+        lines += [why] if why else []
         simulated = " (simulated)" if offer.simulated else ""
         lines.append(
             f"would rent {offer.gpu} on {offer.provider} at {offer.price}/h{simulated}, {wait}; {worst_case(offer.price, plan.options)}"

@@ -9,7 +9,7 @@ from gpuplug import config
 from gpuplug.engine.renting import TOMBSTONE_S
 from gpuplug.errors import GpuplugError, TooDearError, UnknownNameError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
-from gpuplug.types import Money
+from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,11 +24,15 @@ _USABLE = frozenset({State.BOUND, State.READY, State.STOPPED})
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of `%gpu ls`: the provider's view and the ledger's, either of which may be missing."""
+    """One line of `%gpu ls`: the provider's view and the ledger's, either of which may be missing.
+
+    `trouble` says why there is no view of the provider's: only a free one may give none.
+    """
 
     instance: Instance | None
     lease: Lease | None
     cost: Money
+    trouble: str = ""
 
 
 class Inventory:
@@ -45,13 +49,21 @@ class Inventory:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'.
 
         Raises:
-            ProviderError: a platform gives no whole list.
+            ProviderError: a platform that costs money gives no whole list.
         """
         found: list[Row] = []
         names = {*config.enabled(), *(lease.provider for lease in self._ledger.open_leases())}
         for name in sorted(names):
             provider = self._platforms.get(name)
-            seen = provider.instances()
+            try:
+                seen = provider.instances()
+            except GpuplugError as error:
+                if not provider.traits.free:
+                    raise
+                # A machine at home that is switched off must not hide what bills elsewhere.
+                leases_there = (lease for lease in self._ledger.open_leases() if lease.provider == name)
+                found += [Row(None, lease, ZERO, error.message) for lease in leases_there]
+                continue
             leases = {lease.label: lease for lease in self._renting.reconcile(provider, seen)}
             found += [self._row(instance, leases.pop(instance.label, None)) for instance in seen]
             found += [self._row(None, lease) for lease in leases.values()]

@@ -68,13 +68,15 @@ class Linking:
         Raises:
             HostError: it failed, vanished, shows another key, has other hardware, or was not ready in time.
             TooDearError: it bills more than `cap` per hour.
+            ProviderError: where nothing boots, so that there is nothing to wait for: it cannot be reached now.
         """
         if provider.traits.identity and not self._renting.identity_key(lease):
             raise HostError(
                 f"the keys of #{lease.instance_id} lie on the computer that rented it: no cell can run there from here",
                 hint=f"%gpu down {lease.instance_id}",
             )
-        lease, connection = self._reach(provider, lease, cap, talk)
+        reach = self._reach if provider.traits.boots else self._knock
+        lease, connection = reach(provider, lease, cap, talk)
         try:
             if provider.traits.identity and not lease.rotated:
                 lease = self._rotate(lease, connection)
@@ -127,6 +129,13 @@ class Linking:
                 reason = error.message
             self._clock.sleep(pause)
         raise HostError(f"{lease.gpu} #{lease.instance_id} was not ready after {patience.waited:.0f} s: {reason}")
+
+    def _knock(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> tuple[Lease, Connection]:
+        """Ask once: a machine that is there already does not become ready by waiting."""
+        talk.phase("ssh")
+        instance = self._observe(provider, lease, cap)
+        lease = self._ledger.lease(lease.label)
+        return lease, provider.connect(instance, self._identity(lease))
 
     def _observe(self, provider: Provider, lease: Lease, cap: Money) -> Instance:
         instance = provider.show(lease.instance_id)

@@ -93,14 +93,14 @@ class Renting:
         """Ask for the end of `lease` and prove it. May be repeated.
 
         Returns the lease as GONE, or as DESTROYING when the proof did not come before the deadline: then it must
-        be taken as billing.
+        be taken as billing. Where nothing boots there is one attempt: who does not answer now will not by waiting.
         """
         if not lease.instance_id:
             lease = self._bind_by_label(provider, lease)
         if not lease.instance_id:
             return self._forget_unknown(provider, lease, deadline_s)
         lease = self._ledger.move(lease.label, State.DESTROYING)
-        deadline = self._clock.monotonic() + deadline_s
+        deadline = self._clock.monotonic() + (deadline_s if provider.traits.boots else 0.0)
         wait = _FIRST_WAIT_S
         while True:
             trouble = self._terminate(provider, lease)
@@ -241,7 +241,7 @@ class Renting:
     def _bind_by_label(self, provider: Provider, lease: Lease) -> Lease:
         try:
             found = [instance for instance in provider.instances() if instance.label == lease.label]
-        except ProviderError:
+        except GpuplugError:
             return lease  # still unknown: the caller's deadline decides
         if not found:
             return lease
@@ -275,7 +275,7 @@ class Renting:
         """Tell whether the provider's list is there and shows neither the label nor the id; no proof without an answer."""
         try:
             seen = provider.instances()
-        except ProviderError:
+        except GpuplugError:
             return False
         return not any(instance.label == lease.label or instance.id == lease.instance_id for instance in seen)
 
@@ -285,7 +285,7 @@ class Renting:
         self._clock.sleep(provider.traits.verify_gap_s)
         try:
             return self._absent(provider, lease) and provider.show(lease.instance_id) is None
-        except ProviderError:
+        except GpuplugError:
             return False
 
     def _never_made(self, lease: Lease, note: str) -> Lease:

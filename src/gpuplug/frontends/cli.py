@@ -14,7 +14,7 @@ from gpuplug.frontends.wording import as_command
 
 _COMMANDS = {
     "status": "what runs, what it costs, what was spent today",
-    "prices": "what can be rented now, cheapest true price first: prices [GPU...]",
+    "prices": "what can be rented now, cheapest true price first: prices [GPU...] [--history]",
     "ls": "every instance of the account that carries our label, and what each costs",
     "down": "destroy instances and prove it: down ID..., or down --all",
     "stop": "let instances rest: their disks stay and bill: stop ID...",
@@ -88,9 +88,9 @@ def _verb(verb: str, arguments: list[str]) -> None:
         known, _ = config.verb_of(verb)
         reason = f"{verb} needs a notebook" if known == verb else f"no command {verb!r}"
         raise UsageError(reason, hint="gpuplug --help")
-    options = config.parse(shlex.join(arguments), verb)
+    options = config.parse(shlex.join(arguments), verb, command=True)
     if options.help:
-        _show(config.help_text(verb))
+        _show(config.help_text(verb, command=True))
         return
     from gpuplug.engine import Engine  # noqa: PLC0415 - `gpuplug --help` must not pay for it
     from gpuplug.frontends.verbs import VERBS  # noqa: PLC0415 - likewise

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.errors import GpuplugError, ProviderError, UsageError
+from gpuplug.frontends import asdata
+from gpuplug.frontends.prices import prices
 from gpuplug.ledger import State
-from gpuplug.types import GpuWish
+from gpuplug.outputs import table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gpuplug.config import Options
     from gpuplug.engine import Engine
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
-    from gpuplug.types import Offer
 
-_SHOWN_OFFERS = 10
 _SHOWN_DAYS = 30
 _DAY_S = 86_400
 
@@ -55,17 +55,20 @@ def _age_line(engine: Engine, lease: Lease) -> str:
     )
 
 
-def status(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
+def status(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """Platforms with the place of each key, what bills, today's spend and the limits."""
+    if options.json:
+        return asdata.text(asdata.status(engine))
     platforms = config.enabled()
     lines = [_platform_line(name) for name in platforms]
     lines = lines or ["no key found: cells run on this computer (platform local)"]
     lines.append(bill(engine))
+    costing = [traits for name in platforms if not (traits := engine.provider(name).traits).free]
     if limit := config.standing_budget():
         lines.append(f"standing budget: {limit} a day")
-    elif any(not engine.provider(name).traits.simulated for name in platforms):
+    elif any(not traits.simulated for traits in costing):
         lines.append("no standing budget: the first rent of each notebook asks")
-    elif platforms:
+    elif costing:
         lines.append("simulated: nothing costs real money, and nobody is asked")
     return "\n".join(lines)
 
@@ -75,44 +78,16 @@ def _platform_line(name: str) -> str:
     return f"{name}: key from {key.source if key else 'nowhere'}, {config.base_url(name)}"
 
 
-def prices(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
-    """The cheapest offers as a table."""
-    if options.words:
-        options = replace(options, gpu=tuple(GpuWish(word) for word in options.words))
-    found = engine.prices(options)
-    if not found.offers:
-        return "no offers" + (f" ({found.dropped} rows made no sense)" if found.dropped else "")
-    rows = [_offer_row(offer) for offer in found.offers[:_SHOWN_OFFERS]]
-    text = table(("offer", "GPU", "$/h", "disk $/h", "reliability", "down Mbit/s", "CUDA", "region", ""), rows)
-    more = len(found.offers) - len(rows)
-    notes = [f"{more} more"] if more > 0 else []
-    notes += [f"{found.dropped} rows made no sense and are not shown"] if found.dropped else []
-    return "\n".join([text, *notes])
-
-
-def _offer_row(offer: Offer) -> tuple[str, ...]:
-    marks = [offer.suspicious and f"suspicious: {offer.suspicious}", offer.simulated and "simulated"]
-    count = f"{offer.gpu_count} x " if offer.gpu_count > 1 else ""
-    return (
-        f"{offer.provider} {offer.id}",
-        f"{count}{offer.gpu}",
-        str(offer.price),
-        str(offer.stopped_price),
-        f"{offer.reliability:.3f}",
-        f"{offer.down_mbps:.0f}",
-        offer.cuda,
-        offer.region,
-        ", ".join(mark for mark in marks if mark),
-    )
-
-
-def ls(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
+def ls(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """Every instance with our label, as the providers list it now."""
     rows = engine.rows()
+    if options.json:
+        return asdata.text([asdata.row(each) for each in rows])
     if not rows:
         return "0 instances billing"
     lines = [_row(row) for row in rows]
-    return table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines)
+    troubles = {f"{row.lease.provider}: {row.trouble}" for row in rows if row.lease and row.trouble}
+    return "\n".join([table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines), *sorted(troubles)])
 
 
 def _row(row: Row) -> tuple[str, ...]:
@@ -122,7 +97,8 @@ def _row(row: Row) -> tuple[str, ...]:
         return (f"#{instance.id}", instance.gpu, instance.provider, state, str(instance.price), "not known", "")
     if lease is None:
         return ("",) * 7
-    state = instance.state.value if instance else f"{lease.state.value}, not listed"
+    unseen = "not reached" if row.trouble else "not listed"
+    state = instance.state.value if instance else f"{lease.state.value}, {unseen}"
     price = instance.price if instance else lease.price
     return (
         f"#{lease.instance_id or lease.label}",
@@ -149,6 +125,8 @@ def down(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
             billing="take it as billing until the provider's console shows that it is gone",
             hint=f"%gpu down {unproven[0].instance_id or unproven[0].label}",
         )
+    if options.json:
+        return asdata.text([asdata.lease(engine, each) for each in ended])
     if engine.billing():
         return bill(engine)
     return "0 instances billing" + ("" if ended else "; nothing to end")
@@ -204,10 +182,12 @@ def extend(engine: Engine, options: Options, talk: Talk) -> str:
     return "\n".join(lines) or "no instance of this notebook"
 
 
-def spend(engine: Engine, _options: Options, _say: Callable[[str], None]) -> str:
+def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """Today, the last thirty days, and each lease of these days."""
     now = engine.clock.now().timestamp()
     leases = engine.ledger.leases(now - _SHOWN_DAYS * _DAY_S)
+    if options.json:
+        return asdata.text(asdata.spend(engine, leases, _SHOWN_DAYS))
     rows = [
         (
             f"#{lease.instance_id or lease.label}",
@@ -262,12 +242,3 @@ VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
     "files": files,
 }
 TALKING_VERBS: dict[str, Callable[[Engine, Options, Talk], str]] = {"up": up, "start": start, "extend": extend}
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as aligned columns; every cell is one line of plain text."""
-    cells = [[str(cell).replace("\n", " ") for cell in row] for row in (head, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )

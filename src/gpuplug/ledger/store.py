@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
+from gpuplug.ledger import prices
 from gpuplug.ledger.rows import FINAL, CellRow, Lease, Rate, State
 from gpuplug.types import ZERO, Clock, Money
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_S = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS leases(
@@ -77,6 +78,11 @@ class Ledger:
             connection.close()
         self._opened.clear()
         self._local = threading.local()
+
+    @property
+    def prices(self) -> prices.PriceBook:
+        """The pages about prices."""
+        return prices.PriceBook(self._write, self._query)
 
     def intend(self, lease: Lease) -> None:
         """Commit the intent to rent; durable when this returns, also through a power cut."""
@@ -189,6 +195,12 @@ class Ledger:
         with self._reading():
             return [_from_row(row) for row in self._connection().execute(query, arguments).fetchall()]
 
+    def _query(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        if not self.exists:
+            return []
+        with self._reading():
+            return self._connection().execute(query, arguments).fetchall()
+
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._reading():
@@ -233,7 +245,9 @@ class Ledger:
                 f"the ledger {self.path} was written by a newer gpuplug (schema {version})",
                 hint="pip install -U gpuplug",
             )
-        connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+        connection.executescript(
+            f"BEGIN IMMEDIATE;{_SCHEMA}{prices.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;"
+        )
         return connection
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gpuplug.agent.values import size_text
 from gpuplug.outputs.bundle import SafeBundle, clean_bundle
+from gpuplug.outputs.columns import table
 from gpuplug.outputs.text import TextFilter, clean_text, clean_traceback
 
-__all__ = ["SafeBundle", "TextFilter", "clean_bundle", "clean_text", "clean_traceback", "size_text"]
+__all__ = ["SafeBundle", "TextFilter", "clean_bundle", "clean_text", "clean_traceback", "size_text", "table"]

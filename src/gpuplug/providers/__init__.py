@@ -7,7 +7,7 @@ foreign error once, with `raise ... from`, to a `gpuplug.errors.ProviderError`.
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from gpuplug.errors import UnknownNameError, UsageError
@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What an adapter is handed: key and base URL with the place where each was read, and a folder of its own."""
+    """What an adapter is handed: key and base URL with the place where each was read, and a folder of its own.
+
+    `address` is what follows the colon in a platform's name, as in `ssh:me@host`.
+    """
 
     key: Secret
     key_source: str
     base_url: str
     home: str
     clock: Clock
+    address: str = ""
 
 
 class Provider(Protocol):
@@ -135,6 +139,11 @@ class Known:
 KNOWN: dict[str, Known] = {
     "local": Known("gpuplug.providers.local:LocalProvider", "a child process of this computer; free"),
     "vast": Known("gpuplug.providers.vast:VastProvider", "Vast.ai marketplace"),
+    # An address follows the colon.
+    "ssh:": Known(
+        "gpuplug.providers.ssh:SshProvider",
+        "a machine that you already have: `ssh:[user@]host[:port]`, or a host of your ssh configuration; free",
+    ),
 }
 
 
@@ -144,9 +153,10 @@ def load(name: str, access: Access) -> Provider:
     Raises:
         UnknownNameError: there is no such adapter.
     """
-    known = KNOWN.get(name)
+    scheme, colon, address = name.partition(":")
+    known = KNOWN.get(scheme + colon)
     if known is None:
         raise UnknownNameError(f"no platform {name!r}", hint=f"one of: {', '.join(KNOWN)}")
     module, _, attribute = known.target.partition(":")
-    provider: Provider = getattr(importlib.import_module(module), attribute)(access)
+    provider: Provider = getattr(importlib.import_module(module), attribute)(replace(access, address=address))
     return provider

@@ -33,7 +33,10 @@ class Pace(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. `{id}` in `route` is replaced by `target`; only a `safe` call is ever sent twice."""
+    """One request. `{id}` in `route` is replaced by `target`; only a `safe` call is ever sent twice.
+
+    With `fields`, nothing else is kept of the objects in the reply (see `parse_json`).
+    """
 
     method: str
     route: str
@@ -41,6 +44,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: object = None
     safe: bool = False
+    fields: frozenset[str] | None = None
 
 
 class Reply(NamedTuple):

@@ -91,7 +91,7 @@ class HttpClient:
             wait = pause(raw.status, raw.headers, attempt)
             patient = call.safe and attempt < _ATTEMPTS and self._clock.monotonic() + wait < end
             if not (patient and is_temporary(raw.status)):
-                return self._judge(raw, wait)
+                return self._judge(raw, wait, call.fields)
             self._clock.sleep(wait)
 
     def download(self, url: str, *, limit: int = MAX_BODY, seconds: float = DEADLINE_S) -> tuple[int, bytes]:
@@ -141,7 +141,7 @@ class HttpClient:
         headers = {name: self.redact(value) for name, value in raw.headers.items()}
         return _Raw(raw.status, raw.body.replace(self._key.reveal().encode(), b"***"), headers)
 
-    def _judge(self, raw: _Raw, wait: float) -> Reply:
+    def _judge(self, raw: _Raw, wait: float, fields: frozenset[str] | None) -> Reply:
         text = raw.body.decode("utf-8", "replace")
         if raw.status == TOO_MANY:
             raise self._too_many(raw, text, wait)
@@ -150,7 +150,7 @@ class HttpClient:
         if _REDIRECT <= raw.status < _REFUSED:
             raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed", hint=_ANOTHER)
         try:
-            body = parse_json(text)
+            body = parse_json(text, fields if raw.status < _REFUSED else None)
         except ValueError as error:
             if raw.status < _REFUSED:
                 message = f"{self._host} answered {raw.status} with no JSON"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _NAN = Decimal("NaN")
@@ -24,10 +24,12 @@ class Ambiguous:
     """Stands where a JSON object had the same key twice: no object, so nobody reads either value."""
 
 
-def parse_json(text: str) -> object:
+def parse_json(text: str, fields: frozenset[str] | None = None) -> object:
     """Parse JSON with exact numbers; NaN, infinities and numbers out of range become `Decimal("NaN")`.
 
     One row that makes no sense must not hide the others, so an object with a duplicate key becomes `Ambiguous`.
+    With `fields`, all other keys are dropped as they are read, and a number with a point stays the text that it is:
+    of a long list most of the cost is in what nobody asks for.
 
     Raises:
         ValueError: it is no JSON, or nested too deeply.
@@ -35,9 +37,9 @@ def parse_json(text: str) -> object:
     try:
         parsed: object = json.loads(
             text,
-            parse_float=_exact,
+            parse_float=_exact if fields is None else str,
             parse_constant=lambda _: _NAN,
-            object_pairs_hook=_unambiguous,
+            object_pairs_hook=_unambiguous if fields is None else _keeping(fields),
         )
     except RecursionError as error:
         msg = "nested too deeply"
@@ -57,27 +59,38 @@ def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object] | Ambiguo
     return found if len(found) == len(pairs) else Ambiguous()
 
 
-def number(value: object, low: str | int, high: str | int) -> Decimal | None:
+def _keeping(fields: frozenset[str]) -> Callable[[list[tuple[str, object]]], dict[str, object] | Ambiguous]:
+    def hook(pairs: list[tuple[str, object]]) -> dict[str, object] | Ambiguous:
+        return _unambiguous([pair for pair in pairs if pair[0] in fields])
+
+    return hook
+
+
+def number(value: object, low: int, high: int) -> Decimal | None:
     """Return `value` as an exact number in [low, high]; None for everything else.
 
     Providers send numbers as JSON numbers and as strings; true and false are none.
     """
     if isinstance(value, bool):
         return None
+    if isinstance(value, int):
+        return Decimal(value) if low <= value <= high else None
     if isinstance(value, str):
-        value = Decimal(value.strip()) if _NUMBER.fullmatch(value.strip()) else None
+        text = value.strip()
+        exact = Decimal(text) if _NUMBER.fullmatch(text) else None
+        return exact if exact is not None and low <= exact <= high else None
     if isinstance(value, float):
         value = Decimal(str(value))
-    if not isinstance(value, int | Decimal):
+    if not isinstance(value, Decimal) or not value.is_finite():
         return None
-    if isinstance(value, Decimal) and not value.is_finite():
-        return None
-    # Compared before it is converted: 1e999999 as an integer would fill the memory.
-    return Decimal(value) if Decimal(low) <= value <= Decimal(high) else None
+    return value if low <= value <= high else None
 
 
 def integer(value: object, low: int, high: int) -> int | None:
     """Return `value` as a whole number in [low, high], cut towards zero; None for everything else."""
+    if type(value) is int:
+        return value if low <= value <= high else None
+    # Compared before it is converted: 1e999999 as an integer would fill the memory.
     exact = number(value, low, high)
     return None if exact is None else int(exact)
 
@@ -87,6 +100,8 @@ def clean(value: object, limit: int = 120) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
         return ""
     text = value if isinstance(value, str) else f"{value:.20}" if isinstance(value, Decimal) else str(value)
+    if text.isascii() and text.isprintable():
+        return " ".join(text[: limit * 8].split())[:limit]
     kept = (
         " " if letter.isspace() else letter
         for letter in text[: limit * 8]

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import NotReadyError, OfferGoneError, ProviderError, UsageError
+from gpuplug.providers._gpus import NO_GPU, counted, free_offers
 from gpuplug.providers._reading import clean
-from gpuplug.types import LABEL_PREFIX, ZERO, Instance, InstanceState, Offer, OfferList, Traits
+from gpuplug.streams.process import ProcessConnection, without_secrets
+from gpuplug.types import LABEL_PREFIX, ZERO, Instance, InstanceState, OfferList, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gpuplug.providers import Access
     from gpuplug.streams import Connection
-    from gpuplug.types import GpuWish, Identity, Query, Spec
+    from gpuplug.types import Identity, Offer, Query, Spec
 
-NO_GPU = "CPU"
 _LABEL = re.compile(re.escape(LABEL_PREFIX) + r"[A-Za-z0-9._-]{1,200}")
-_SECRET = re.compile(r".*_(API_KEY|TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
 _PROC = Path("/proc")
 _PROBE_S = 10.0
 _END_S = 5.0
@@ -49,8 +49,7 @@ class LocalProvider:
 
     def offers(self, query: Query) -> OfferList:
         """Offer this computer's GPUs, or "CPU" when it has none. May be repeated."""
-        found = (self._offer(model, count, query.gpus) for model, count in self._models().items())
-        return OfferList(tuple(offer for offer in found if offer is not None))
+        return OfferList(free_offers(self.name, "this computer", self._models(), query.gpus))
 
     def launch(self, offer: Offer, spec: Spec, label: str) -> str:
         """Make the instance's folder and return its name. Costs nothing.
@@ -131,8 +130,6 @@ class LocalProvider:
         Raises:
             NotReadyError: the instance's folder does not exist.
         """
-        from gpuplug.streams.process import ProcessConnection  # noqa: PLC0415 - only when something runs
-
         folder = self._folder(instance.id)
         if folder is None:
             raise NotReadyError(f"there is no instance {instance.id!r} on this computer")
@@ -146,22 +143,10 @@ class LocalProvider:
         folder = self._home / name
         return folder if _LABEL.fullmatch(name) and folder.is_dir() and not folder.is_symlink() else None
 
-    def _offer(self, model: str, count: int, wishes: tuple[GpuWish, ...]) -> Offer | None:
-        if wishes:
-            fitting = [wish.count for wish in wishes if wish.count <= count and wish.matches(model, wish.count)]
-            if not fitting:
-                return None
-            count = fitting[0]
-        return Offer(self.name, model, "this computer", model, count, ZERO, reliability=1.0)
-
     def _models(self) -> dict[str, int]:
         """Return how many there are of each GPU model; asked once."""
         if self._gpus is None:
-            self._gpus = {}
-            for line in _nvidia_smi().splitlines():
-                if name := clean(line, 60):
-                    self._gpus[name] = self._gpus.get(name, 0) + 1
-            self._gpus = self._gpus or {NO_GPU: 1}
+            self._gpus = counted(_nvidia_smi().splitlines())
         return self._gpus
 
     def _end(self, pids: list[int]) -> None:
@@ -193,7 +178,7 @@ def _nvidia_smi() -> str:
 
 def _environment(inherited: Mapping[str, str], folder: Path) -> dict[str, str]:
     """Return the cell's environment: this interpreter's packages, state of its own, and no secret."""
-    kept = {name: value for name, value in inherited.items() if not _SECRET.fullmatch(name)}
+    kept = without_secrets(inherited)
     kept["GPUPLUG_STATE"] = str(folder / "state")
     kept["GPUPLUG_WORK"] = str(folder / "work")
     kept["GPUPLUG_ENDS_ITSELF"] = "1"

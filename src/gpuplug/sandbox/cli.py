@@ -92,7 +92,12 @@ def _server(options: argparse.Namespace, folder: str) -> Server:
 
 
 def _environment(addresses: Addresses) -> dict[str, str]:
-    return {"VAST_URL": addresses.vast_url, "VAST_API_KEY": addresses.vast_api_key}
+    return {
+        "VAST_URL": addresses.vast_url,
+        "VAST_API_KEY": addresses.vast_api_key,
+        "RUNPOD_API_BASE_URL": addresses.runpod_api_base_url,
+        "RUNPOD_API_KEY": addresses.runpod_api_key,
+    }
 
 
 def _announce(addresses: Addresses, *, as_json: bool) -> None:

@@ -16,32 +16,41 @@ WIRE: Mapping[str, str] = {
     "delay": "wait `seconds` (1) of real time first",
     "status": "answer `code` (500) with `body`, and `retry_after` where given; nothing done",
     "rate_limit": "answer 429 as plain text, with `retry_after` where given; nothing done",
-    "quota": "answer 429 search_quota_exceeded",
+    "quota": "answer 429 search_quota_exceeded (RunPod: as rate_limit)",
     "html": "answer 200 with a page of HTML; nothing done",
+    "cloudflare": "answer 403 with a page of HTML that says 1010; nothing done",
     "truncate": "do it, then send half of the reply's JSON",
     "drip": "do it, then send the reply one byte every `every` (1) real seconds",
     "redirect": "answer 307 to the host `to`; nothing done",
 }
-# Faults of the marketplace: each belongs to one point.
-MARKET: Mapping[str, tuple[str, str]] = {
-    "taken": ("create", "somebody else was faster: 400 no_such_ask"),
-    "insufficient_credit": ("create", "400 insufficient_credit"),
-    "not_started": ("create", "success:false with new_contract: it exists, stopped, and bills its disk"),
-    "price_change": ("create", "the rent is `factor` (2) times what the search said"),
-    "list_lag": ("create", "the new instance is absent from list and show for `seconds` (30)"),
-    "host_failure": ("create", "created, with docker's OCI text; never runs"),
-    "stuck_loading": ("create", "loading for ever"),
-    "start_race": ("create", "loading with an empty text and cur_state stopped; a second start cures it"),
-    "no_sshd": ("create", "running, but nothing listens on its ports"),
-    "wrong_gpu": ("create", "the machine has the GPU `gpu` (Tesla T4) inside"),
-    "auth_lag": ("create", "sshd refuses every key for `seconds` (5) after it is up"),
-    "start_delay": ("create", "the start command runs `seconds` (5) after sshd is up"),
-    "fixed_host_key": ("create", "sshd shows a key from the image and never takes another"),
-    "no_direct_ports": ("create", "no direct port, only the proxy"),
-    "outbid_after": ("create", "outbid `seconds` (10) after it runs"),
-    "offline_after": ("create", "the host is lost `seconds` (10) after it runs, `for` so many (for ever)"),
-    "queued": ("start", "success:false, the state change is queued until `seconds` (5) later"),
-    "lying_destroy": ("destroy", "success:true, and it stays"),
+_BOTH_CREATE, _BOTH_DESTROY = ("create", "pod_create"), ("destroy", "pod_destroy")
+_RUNPOD_CREATE = ("pod_create",)
+# Faults of the markets: each belongs to one point of Vast's dialect, of RunPod's (`pod_...`, `graphql`), or of both.
+MARKET: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "taken": (("create",), "somebody else was faster: 400 no_such_ask"),
+    "insufficient_credit": (_BOTH_CREATE, "400 insufficient_credit (RunPod: 402)"),
+    "not_started": (("create",), "success:false with new_contract: it exists, stopped, and bills its disk"),
+    "price_change": (_BOTH_CREATE, "the rent is `factor` (2) times what the search said"),
+    "list_lag": (_BOTH_CREATE, "the new instance is absent from list and show for `seconds` (30)"),
+    "host_failure": (_BOTH_CREATE, "created, with docker's OCI text (RunPod: ERROR); never runs"),
+    "stuck_loading": (_BOTH_CREATE, "loading for ever (RunPod: says RUNNING, `runtime` stays null)"),
+    "start_race": (("create",), "loading with an empty text and cur_state stopped; a second start cures it"),
+    "no_sshd": (_BOTH_CREATE, "running, but nothing listens on its ports"),
+    "wrong_gpu": (_BOTH_CREATE, "the machine has the GPU `gpu` (Tesla T4) inside"),
+    "auth_lag": (_BOTH_CREATE, "sshd refuses every key for `seconds` (5) after it is up"),
+    "start_delay": (_BOTH_CREATE, "the start command runs `seconds` (5) after the container is up"),
+    "fixed_host_key": (_BOTH_CREATE, "sshd shows a key from the image and never takes another"),
+    "no_direct_ports": (_BOTH_CREATE, "no direct port, only the proxy"),
+    "outbid_after": (("create",), "outbid `seconds` (10) after it runs"),
+    "offline_after": (("create",), "the host is lost `seconds` (10) after it runs, `for` so many (for ever)"),
+    "queued": (("start",), "success:false, the state change is queued until `seconds` (5) later"),
+    "lying_destroy": (_BOTH_DESTROY, "success, and it stays"),
+    "capacity": (("pod_create", "pod_start"), "400 with a text on capacity; `text` replaces it"),
+    "duplicate": (_RUNPOD_CREATE, "two pods are made, one is answered"),
+    "provisioning": (_RUNPOD_CREATE, "the pod says PROVISIONING and STARTING until it is up, not RUNNING at once"),
+    "preempt_after": (_RUNPOD_CREATE, "interrupted `seconds` (10) after it runs"),
+    "zero_gpus": (("pod_start",), "the pod comes back without a GPU inside"),
+    "hide_graphql": (("graphql",), "GraphQL is gone: `code` 410 (404 as well), or 400 GRAPHQL_VALIDATION_FAILED"),
 }
 
 
@@ -51,13 +60,13 @@ class FaultError(ValueError):
 
 @dataclass(slots=True)
 class Fault:
-    """One fault: from the `nth` passing of `point` on, `times` times (None: for ever)."""
+    """One fault: from the `nth` passing of one of its `points` on, `times` times (None: for ever)."""
 
     name: str
-    point: str
+    points: tuple[str, ...]
     nth: int = 1
     times: int | None = 1
-    instance: int | None = None
+    instance: int | str | None = None
     more: dict[str, Any] = field(default_factory=dict)
     passed: int = 0
 
@@ -82,7 +91,7 @@ class Fault:
         """Return it as JSON."""
         return {
             "fault": self.name,
-            "point": self.point,
+            "point": "|".join(self.points),
             "nth": self.nth,
             "times": self.times,
             "instance": self.instance,
@@ -109,26 +118,27 @@ class FaultQueue:
         point = str(more.pop("point", "") or "")
         nth, times, instance = more.pop("nth", 1), more.pop("times", 1), more.pop("instance", None)
         if name in MARKET:
-            own = MARKET[name][0]
-            if point not in {"", own}:
-                msg = f"{name} belongs to the point {own}, not {point}"
+            points = MARKET[name][0]
+            if point and point not in points:
+                msg = f"{name} belongs to the point {' or '.join(points)}, not {point}"
                 raise FaultError(msg)
-            point = own
-        elif name not in WIRE:
+        elif name in WIRE:
+            points = ("*",)
+        else:
             msg = f"no fault {name!r}; there are {', '.join([*WIRE, *MARKET])}"
             raise FaultError(msg)
         if not _positive(nth) or not (times is None or _positive(times)):
             msg = f"nth and times are whole numbers from 1, not {nth!r} and {times!r}"
             raise FaultError(msg)
-        fault = Fault(name, point or "*", nth, times, instance, more)
+        fault = Fault(name, (point,) if point else points, nth, times, instance, more)
         self.waiting.append(fault)
         return fault
 
-    def take(self, point: str, name: str, instance: int | None = None) -> Fault | None:
+    def take(self, point: str, name: str, instance: int | str | None = None) -> Fault | None:
         """Pass `point`; return the fault `name` when one strikes."""
         struck: Fault | None = None
         for fault in list(self.waiting):
-            if fault.name != name or fault.point not in {"*", point}:
+            if fault.name != name or not {"*", point} & set(fault.points):
                 continue
             if fault.instance is not None and fault.instance != instance:
                 continue

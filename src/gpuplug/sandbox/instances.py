@@ -66,6 +66,7 @@ class Instance:
         """Return what the meter endpoint says of this instance."""
         micros = self.meter.micros(now_ns)
         return {
+            "platform": "vast",
             "id": self.id,
             "label": self.label,
             "gpu": self.host.model.name,

@@ -1,20 +1,19 @@
 """What happens to an instance: it is pulled, runs, stops, waits for a GPU, is outbid, lost, and destroyed.
 
-Each instance has at most one task that moves it on; a newer wish replaces the older one's task. Calls to its
-machine are never broken off in the middle: they queue behind one another.
+A newer wish replaces the task of an older one; calls to the machine queue behind one another (`turns`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import TYPE_CHECKING
 
 from gpuplug.sandbox.catalogue import MICROS
 from gpuplug.sandbox.machine import MachineError
+from gpuplug.sandbox.turns import Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable
 
     from gpuplug.sandbox.clock import ScaledClock
     from gpuplug.sandbox.instances import Instance
@@ -57,12 +56,12 @@ class Lifecycle:
         self._book = book
         self._pull_s = pull_s
         self._renew = renew
-        self._calls: set[asyncio.Task[None]] = set()
+        self._turns = Turns()
 
     def begin(self, instance: Instance) -> None:
         """Occupy the machine and bring a new instance up."""
         instance.host.occupant = instance.id
-        self._follow(instance, self._boot(instance, self._pull_s))
+        self._turns.follow(instance, self._boot(instance, self._pull_s))
 
     def start(self, instance: Instance, queue_s: float | None = None) -> bool:
         """Ask for `running`; False when the change is queued, because the GPU is taken or for `queue_s` seconds."""
@@ -72,17 +71,17 @@ class Lifecycle:
         instance.quirks.pop("start_race", None)
         if queue_s is not None or not self._can_have_gpu(instance):
             instance.cur = "stopped"
-            self._follow(instance, self._queue(instance, self._clock.now() + (queue_s or 0)))
+            self._turns.follow(instance, self._queue(instance, self._clock.now() + (queue_s or 0)))
             return False
         instance.cur = "running"
         instance.host.occupant = instance.id
-        self._follow(instance, self._boot(instance, RESTART_S))
+        self._turns.follow(instance, self._boot(instance, RESTART_S))
         return True
 
     def stop(self, instance: Instance) -> None:
         """Ask for `stopped`: the container ends, the disk stays and bills, the GPU is free for others."""
         instance.all_states("stopped")
-        self._follow(instance, self._halt(instance))
+        self._turns.follow(instance, self._halt(instance))
 
     def outbid(self, instance: Instance) -> None:
         """Let somebody bid more: as a stop, and the lowest bid is now above this one's."""
@@ -92,7 +91,7 @@ class Lifecycle:
 
     def reboot(self, instance: Instance, *, recycle: bool = False) -> None:
         """Restart the container in place, as when it dies by itself; a recycled one begins with an empty disk."""
-        self._follow(instance, self._reboot(instance, recycle=recycle))
+        self._turns.follow(instance, self._reboot(instance, recycle=recycle))
 
     def lose(self, instance: Instance, seconds: float) -> None:
         """Take the host off the network for `seconds`; nothing bills while it is lost."""
@@ -100,20 +99,18 @@ class Lifecycle:
         link.refuse(seconds / self._clock.speed)
         link.cut()
         self._enter(instance, "offline")
-        self._follow(instance, self._come_back(instance, seconds))
+        self._turns.follow(instance, self._come_back(instance, seconds))
 
     def destroy(self, instance: Instance) -> None:
         """End the contract now; the container follows at once, after any reply that is on its way."""
         instance.gone = True
         instance.bill(self._clock.now_ns())
         self._release(instance)
-        self._follow(instance, self._exclusive(instance, instance.machine.destroy))
+        self._turns.follow(instance, self._turns.exclusive(instance, instance.machine.destroy))
 
     async def settle(self, instances: list[Instance]) -> None:
         """Wait until nothing moves any more in `instances`."""
-        tasks = [one.task for one in instances if one.task is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._turns.settle(instances)
 
     def _can_have_gpu(self, instance: Instance) -> bool:
         outbid = instance.bid is not None and instance.bid < instance.host.min_bid
@@ -129,24 +126,6 @@ class Lifecycle:
             instance.status_msg = message
         instance.bill(self._clock.now_ns())
 
-    def _follow(self, instance: Instance, work: Coroutine[object, object, None]) -> None:
-        if instance.task is not None:
-            instance.task.cancel()
-        instance.task = asyncio.get_running_loop().create_task(work)
-        instance.task.add_done_callback(_report)
-
-    async def _exclusive(self, instance: Instance, act: Callable[[], Awaitable[None]]) -> None:
-        """Call the machine when no other call to it is under way; a cancelled caller leaves the call running."""
-
-        async def call() -> None:
-            async with instance.lock:
-                await act()
-
-        task = asyncio.get_running_loop().create_task(call())
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-        await asyncio.shield(task)
-
     async def _pause(self, seconds: float) -> None:
         await self._clock.until(self._clock.now() + seconds)
 
@@ -159,7 +138,7 @@ class Lifecycle:
         if self._fails(instance):
             return
         try:
-            await self._exclusive(instance, lambda: instance.machine.boot(BOOT_S))
+            await self._turns.exclusive(instance, lambda: instance.machine.boot(BOOT_S))
         except MachineError as error:
             log.error("instance %s did not boot: %s", instance.id, error)  # noqa: TRY400 - the message says all
             self._fall(instance, str(error))
@@ -198,7 +177,7 @@ class Lifecycle:
         self._enter(instance, "running" if instance.machine.running else "exited")
 
     async def _halt(self, instance: Instance) -> None:
-        await self._exclusive(instance, lambda: _stop(instance.machine))
+        await self._turns.exclusive(instance, lambda: _stop(instance.machine))
         self._enter(instance, "exited")
         self._release(instance)
 
@@ -211,10 +190,10 @@ class Lifecycle:
         await self._boot(instance, RESTART_S)
 
     async def _reboot(self, instance: Instance, *, recycle: bool) -> None:
-        await self._exclusive(instance, lambda: _stop(instance.machine))
+        await self._turns.exclusive(instance, lambda: _stop(instance.machine))
         self._enter(instance, "exited")
         if recycle:
-            await self._exclusive(instance, instance.machine.destroy)
+            await self._turns.exclusive(instance, instance.machine.destroy)
             instance.machine = self._renew(instance)
         await self._boot(instance, RESTART_S)
 
@@ -223,11 +202,6 @@ async def _stop(machine: Machine) -> None:
     # Asked only now: a boot that was under way has ended meanwhile.
     if machine.running:
         await machine.stop()
-
-
-def _report(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("an instance's machine failed", exc_info=task.exception())
 
 
 def bid_micros(bid: float | None) -> int | None:

@@ -14,7 +14,7 @@ from gpuplug.sandbox.faults import MARKET, Fault, FaultQueue
 from gpuplug.sandbox.instances import Instance
 from gpuplug.sandbox.lifecycle import Lifecycle, bid_micros
 from gpuplug.sandbox.machine import Machine, MachineSpec
-from gpuplug.sandbox.meter import Meter, disk_price, dollars
+from gpuplug.sandbox.meter import Meter, disk_price
 from gpuplug.sandbox.offers import OfferBook
 from gpuplug.sandbox.replies import no_credit, no_instance, taken, unavailable
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FIRST_INSTANCE = 20_000_000
 # These are decided before there is an instance; all other create faults go along with it.
 _BEFORE_RENT = frozenset({"taken", "insufficient_credit", "not_started", "price_change", "list_lag"})
-QUIRKS = tuple(name for name, (point, _) in MARKET.items() if point == "create" and name not in _BEFORE_RENT)
+QUIRKS = tuple(name for name, (points, _) in MARKET.items() if "create" in points and name not in _BEFORE_RENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +161,10 @@ class Market:
             host.price = round(dollars_per_hour * MICROS)
         return len(hosts)
 
-    def verdict(self) -> dict[str, Any]:
-        """Return what the meter says: what bills now, what was spent, and each instance."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what the meter says of each instance, destroyed ones included."""
         now = self.clock.now_ns()
-        rows = [one.verdict(now) for one in self._all()]
-        micros = sum(row["spend_micros"] for row in rows)
-        return {
-            "billing_now": sum(row["billing"] for row in rows),
-            "spend": dollars(micros),
-            "spend_micros": micros,
-            "instances": rows,
-        }
+        return [one.verdict(now) for one in self._all()]
 
     async def close(self) -> None:
         """End every machine and wait for it."""

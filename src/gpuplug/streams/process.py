@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import signal
 import subprocess
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from gpuplug.streams import ByteStream
 
 _PIPE_BYTES = 1 << 20
+_SECRET = re.compile(r".*_(API_KEY|TOKEN|SECRET|PASSWORD)", re.IGNORECASE)
 _KILL_AFTER_S = 2.0
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a child may inherit: those not named like a key."""
+    return {name: value for name, value in environ.items() if not _SECRET.fullmatch(name)}
 
 
 class ProcessStream:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import HostError
+from gpuplug.streams.output import output_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,14 +70,14 @@ def rotate_host_key(connection: Connection, *, before_switch: Callable[[str], No
         HostError: the instance has no ssh-keygen, or the key could not be put in place; the old one stays in use.
         LinkError: the connection is lost; either key may be in use.
     """
-    made = _output(connection, _MAKE)
+    made = output_of(connection, _MAKE, seconds=_DEADLINE_S, limit=_LIMIT)
     line = _LINE.search(made)
     if line is None:
         raise _failure(made)
     public = line.group(1).decode()
     if before_switch is not None:
         before_switch(public)
-    switched = _output(connection, _SWITCH)
+    switched = output_of(connection, _SWITCH, seconds=_DEADLINE_S, limit=_LIMIT)
     if b"gpuplug-switched\n" not in switched:
         raise _failure(switched)
     return public
@@ -87,22 +87,3 @@ def _failure(output: bytes) -> HostError:
     reason = re.search(rb"^gpuplug-failed ([a-z -]{1,60})$", output, re.MULTILINE)
     words = reason.group(1).decode() if reason else "the instance gave no usable answer"
     return HostError(f"the host key was not rotated: {words}")
-
-
-def _output(connection: Connection, command: str) -> bytes:
-    stream = connection.run(command)
-    watchdog = threading.Timer(_DEADLINE_S, stream.close)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        output = b""
-        while len(output) < _LIMIT:
-            piece = stream.read(_LIMIT)
-            if not piece:
-                break
-            output += piece
-        return output
-    finally:
-        watchdog.cancel()
-        watchdog.join()
-        stream.close()

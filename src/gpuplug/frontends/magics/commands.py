@@ -95,7 +95,17 @@ class Commands:
                 if verb in verbs.TALKING_VERBS
                 else verbs.VERBS[verb](self.engine, options, print)
             )
-        print(text)  # noqa: T201 - a cell's output
+        if not (options.history and self._charted(options, text)):
+            print(text)  # noqa: T201 - a cell's output
+
+    def _charted(self, options: Options, text: str) -> bool:
+        """Draw the history of prices where there is a page to draw on, and something to draw."""
+        found = self.engine.price_history(options)
+        if not found or getattr(self._shell, "kernel", None) is None:
+            return False
+        from gpuplug.frontends.magics import charts  # noqa: PLC0415 - only when something is drawn
+
+        return charts.draw(found, text)
 
     def _talk(self, verb: str, options: Options) -> str:
         drawing = self._drawing(options)

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import (
+    AuthError,
     HostKeyError,
     LinkError,
     NotReadyError,
@@ -82,6 +83,7 @@ class VastProvider:
             keyless_prices=True,
             logs=True,
             self_destroy=True,
+            searches=(0, 0.0) if self._simulated else _PACES["POST", _SEARCH],
             list_lag_s=1.0 if self._simulated else 60.0,
             verify_gap_s=0.5 if self._simulated else 30.0,
             ready_s=6.0 if self._simulated else 90.0,
@@ -95,7 +97,7 @@ class VastProvider:
         self._http.close()
 
     def offers(self, query: Query) -> OfferList:
-        """Search what can be rented now, cheapest true price first: one search for each wished GPU.
+        """Search what can be rented now, cheapest true price first: one search for each wished GPU. Needs no key.
 
         Costs nothing, may be repeated.
 
@@ -104,11 +106,13 @@ class VastProvider:
             ProviderError: no usable answer.
         """
         wishes: list[GpuWish | None] = [*query.gpus] or [None]
-        bodies = [search.body(query, wish, self._gpu_names() if wish is not None else []) for wish in wishes]
+        bodies = [search.body(query, wish, self._gpu_names) for wish in wishes]
         found: list[Offer] = []
         dropped = 0
         for wish, body in zip(wishes, bodies, strict=True):
-            reply = self._ask(Call("POST", _SEARCH, body=body, safe=True))
+            if body is None:
+                continue
+            reply = self._ask(Call("POST", _SEARCH, body=body, safe=True, fields=rows.OFFER_FIELDS))
             offers, unusable = search.read(_list(reply, "offers"), query, wish, simulated=self._simulated)
             found += offers
             dropped += unusable
@@ -290,7 +294,12 @@ class VastProvider:
     def _gpu_names(self) -> list[str]:
         now = self._clock.monotonic()
         if self._names is None or now - self._names[0] > _NAMES_KEPT_S:
-            reply = self._ask(Call("GET", _GPU_NAMES, safe=True))
+            try:
+                reply = self._ask(Call("GET", _GPU_NAMES, safe=True))
+            except AuthError:
+                if self._key_source:
+                    raise
+                return []  # offers are shown without a key, the list of names perhaps not
             names = [name for name in _list(reply, "gpu_names") if isinstance(name, str)]
             self._names = (now, names)
         return self._names[1]
@@ -302,6 +311,8 @@ class VastProvider:
             raise UsageError(f"{label!r} cannot be a label")
         if not _IMAGE.fullmatch(spec.image):
             raise UsageError(f"{spec.image!r} is no name of an image")
+        if offer.spot is not (spec.bid is not None):
+            raise UsageError(f"offer {offer.id} is rented with a bid if it is a spot offer, and only then")
         destroy = SelfDestroy(f"{self._base}/api/v0/instances/$CONTAINER_ID/", "CONTAINER_API_KEY")
         return {
             "client_id": "me",

@@ -6,8 +6,9 @@ import datetime as dt
 import re
 from decimal import Decimal
 
+from gpuplug import gpus
 from gpuplug.providers._reading import clean, integer, mapping, number
-from gpuplug.types import ZERO, Endpoint, Instance, InstanceState, Money, Offer
+from gpuplug.types import ZERO, Cloud, Endpoint, Instance, InstanceState, Money, Offer
 
 _DEAREST = 1_000_000
 _LEAST_SENSIBLE = Decimal("0.01")
@@ -16,13 +17,23 @@ _HOURS_A_MONTH = 720
 _MOST_GPUS = 1024
 _LARGEST_ID = 1 << 53
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}")
+_VERIFIED = ("verified", None)  # the search asks for verified hosts only; not every row says it again
 _BOOTING = frozenset({"", "loading", "scheduling", "restarting", "rebooting", "created"})
 _STOPPED = frozenset({"exited", "stopped"})
 _BROKEN = ("oci runtime", "error response from daemon")
 
 
-def offer(row: object, disk_gb: int, *, simulated: bool) -> Offer | None:
-    """Read one offer; None when it cannot be rented or makes no sense."""
+# What an offer is read from; the other three quarters of each row are not kept.
+_OFFER_WORDS = (
+    "success error msg message detail offers id gpu_name num_gpus rentable rented verification is_bid dph_total min_bid "
+    "machine_id gpu_ram reliability reliability2 inet_down inet_up inet_down_cost inet_up_cost cuda_max_good geolocation "
+    "direct_port_count hosting_type instance totalHour storage_cost storage_total_cost"
+)
+OFFER_FIELDS = frozenset(_OFFER_WORDS.split())
+
+
+def offer(row: object, disk_gb: int, *, simulated: bool, spot: bool = False) -> Offer | None:
+    """Read one offer; None when it cannot be rented or makes no sense. A `spot` one is priced at its least bid."""
     fields = mapping(row)
     offer_id = integer(fields.get("id"), 1, _LARGEST_ID)
     gpu = clean(fields.get("gpu_name"), 60)
@@ -31,28 +42,41 @@ def offer(row: object, disk_gb: int, *, simulated: bool) -> Offer | None:
         return None
     if fields.get("rentable") is False or fields.get("rented") is True:
         return None
-    price = number(fields.get("dph_total"), 0, _DEAREST)
+    if fields.get("verification") not in _VERIFIED or (fields.get("is_bid") is True and not spot):
+        return None
+    stopped_price = _storage_price(fields, disk_gb)
+    price = _spot_price(fields, stopped_price) if spot else number(fields.get("dph_total"), 0, _DEAREST)
     machine = integer(fields.get("machine_id"), 1, _LARGEST_ID)
+    vram_mb = integer(fields.get("gpu_ram"), 0, 1 << 24) or 0
     return Offer(
         provider="vast",
         id=str(offer_id),
         machine=str(machine or ""),
-        gpu=gpu,
+        gpu=gpus.canonical(gpu, vram_mb),
         gpu_count=count,
         price=ZERO if price is None else Money.dollars(price),
-        vram_mb=integer(fields.get("gpu_ram"), 0, 1 << 24) or 0,
+        vram_mb=vram_mb,
         reliability=_float(fields.get("reliability2", fields.get("reliability")), 1),
         down_mbps=_float(fields.get("inet_down"), 10_000_000),
         up_mbps=_float(fields.get("inet_up"), 10_000_000),
         down_price_per_gb=_money(fields.get("inet_down_cost")),
         up_price_per_gb=_money(fields.get("inet_up_cost")),
-        stopped_price=_storage_price(fields, disk_gb),
+        stopped_price=stopped_price,
         cuda=clean(fields.get("cuda_max_good"), 8),
         region=clean(fields.get("geolocation"), 40),
         direct_ports=integer(fields.get("direct_port_count"), 0, 65535) or 0,
+        cloud=Cloud.SECURE if fields.get("hosting_type") == 1 else Cloud.COMMUNITY,
+        spot=spot,
+        min_bid=_money(fields.get("min_bid")) if spot else ZERO,
         simulated=simulated,
         suspicious=_suspicion(price),
     )
+
+
+def _spot_price(fields: object, disk: Money) -> Decimal | None:
+    """Return what the least bid and the disk cost an hour, in dollars; None when no bid is told."""
+    bid = number(mapping(fields).get("min_bid"), 0, _DEAREST)
+    return None if bid is None else bid + Decimal(disk.micros) / 1_000_000
 
 
 def _suspicion(price: Decimal | None) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
+from gpuplug import gpus
 from gpuplug.errors import UnknownNameError
 from gpuplug.providers.vast import rows
-from gpuplug.types import OfferList, gpu_key
+from gpuplug.types import Cloud, OfferList, cuda_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gpuplug.types import GpuWish, Offer, Query
 
 # The server returns no more than 64 whatever is asked, and has no second page.
 MOST_OFFERS = 64
 # A reply that ignores the limit must not cost seconds.
-_MOST_ROWS = 1000
+_MOST_ROWS = 10_000
 _LEAST_DISK_GB = 8
+_COUNTRY = 2  # letters of a country's code, which is all that the server can filter by
 
 
 def disk_gb(query_gb: int) -> int:
@@ -26,29 +27,32 @@ def disk_gb(query_gb: int) -> int:
     return max(_LEAST_DISK_GB, query_gb)
 
 
-def resolve(wish: GpuWish, known: Sequence[str]) -> list[str]:
-    """Return the provider's own spellings of the wished GPU.
+def resolve(wish: GpuWish, names: Callable[[], Sequence[str]]) -> list[str]:
+    """Return the provider's own spellings of the wished GPU; none when the catalogue knows it and the provider not.
+
+    `names` asks the provider for its names: only for a wish that the catalogue does not know.
 
     Raises:
-        UnknownNameError: it has none; names the nearest.
+        UnknownNameError: nobody knows it; names the nearest.
     """
-    by_key: dict[str, list[str]] = {}
-    for name in known:
-        by_key.setdefault(gpu_key(name), []).append(name)
-    wanted = gpu_key(wish.name)
-    if wanted in by_key:
-        return by_key[wanted]
-    parts = [key for key in by_key if wanted and wanted in key]
-    near = parts or difflib.get_close_matches(wanted, by_key, 3, 0.6)
-    names = ", ".join(by_key[key][0] for key in near[:5])
-    raise UnknownNameError(f"no GPU {wish.name!r} on vast", hint=f"did you mean {names}?" if names else "")
+    models = gpus.meant(wish.name)
+    if models:
+        return list(dict.fromkeys(name for gpu in models for name in gpu.named_by("vast")))
+    offered = tuple(names())
+    found = [name for name in offered if wish.matches(name, wish.count)]
+    if not found:
+        near = ", ".join(gpus.nearest(wish.name, offered))
+        raise UnknownNameError(f"no GPU {wish.name!r} on vast", hint=f"did you mean {near}?" if near else "")
+    return found
 
 
-def body(query: Query, wish: GpuWish | None, known: Sequence[str]) -> dict[str, object]:
-    """Return the search for one wish. A dict, never a string query: those lose their filters silently.
+def body(query: Query, wish: GpuWish | None, names: Callable[[], Sequence[str]]) -> dict[str, object] | None:
+    """Return the search for one wish; None when no offer can fit it.
+
+    A dict, never a string query: those lose their filters silently.
 
     Raises:
-        UnknownNameError: none of the `known` names is the wished GPU.
+        UnknownNameError: nobody knows the wished GPU.
     """
     size = disk_gb(query.disk_gb)
     wanted: dict[str, object] = {
@@ -57,33 +61,63 @@ def body(query: Query, wish: GpuWish | None, known: Sequence[str]) -> dict[str, 
         "rentable": {"eq": True},
         "rented": {"eq": False},
         "reliability2": {"gte": query.min_reliability},
+        "direct_port_count": {"gte": 1},
         "disk_space": {"gte": size},
+        **_floors(query),
         "order": [["dph_total", "asc"]],
-        "type": "on-demand",
+        "type": "bid" if query.spot else "on-demand",
         "limit": MOST_OFFERS,
         # Part of the price: without it the disk comes on top.
         "allocated_storage": float(size),
     }
-    if wish is not None:
-        names = resolve(wish, known)
-        wanted["gpu_name"] = {"eq": names[0]} if len(names) == 1 else {"in": names}
-        wanted["num_gpus"] = {"eq": wish.count}
+    if wish is None:
+        return wanted
+    wanted["num_gpus"] = {"eq": wish.count}
+    sizes = _sizes(wish)
+    if sizes:
+        wanted["gpu_ram"] = {"gte": min(low for low, _ in sizes), "lte": max(high for _, high in sizes)}
+    spellings = resolve(wish, names)
+    if not spellings:
+        return None
+    wanted["gpu_name"] = {"eq": spellings[0]} if len(spellings) == 1 else {"in": spellings}
     return wanted
+
+
+def _sizes(wish: GpuWish) -> list[tuple[int, int]]:
+    """Return what the driver reports for each size of the wished models; none when their names say it all."""
+    models = gpus.meant(wish.name)
+    told = {name for gpu in models for name in gpu.named_by("vast")}
+    ambiguous = any(not told.isdisjoint(other.vast) for other in gpus.catalogue() if other not in models)
+    return [gpus.reported(size) for size in sorted({gpu.vram_gb for gpu in models})] if ambiguous else []
+
+
+def _floors(query: Query) -> dict[str, object]:
+    found: dict[str, object] = {}
+    if query.min_down_mbps:
+        found["inet_down"] = {"gte": query.min_down_mbps}
+    version = cuda_version(query.cuda)
+    if version is not None:
+        found["cuda_max_good"] = {"gte": float(f"{version[0]}.{version[1]}")}
+    if query.region and all(len(place.strip()) == _COUNTRY for place in query.region):
+        found["geolocation"] = {"in": [place.strip().upper() for place in query.region]}
+    if query.cloud is not None:
+        found["datacenter"] = {"eq": query.cloud is Cloud.SECURE}
+    return found
 
 
 def read(found: Sequence[object], query: Query, wish: GpuWish | None, *, simulated: bool) -> tuple[list[Offer], int]:
     """Return the offers that make sense and fit, and the number of rows that were dropped."""
     taken = found[:_MOST_ROWS]
     size = disk_gb(query.disk_gb)
-    read_rows = (rows.offer(row, size, simulated=simulated) for row in taken)
+    read_rows = (rows.offer(row, size, simulated=simulated, spot=query.spot) for row in taken)
     kept = [offer for offer in read_rows if offer is not None and _fits(offer, query, wish)]
     return kept, len(found) - len(kept)
 
 
 def _fits(offer: Offer, query: Query, wish: GpuWish | None) -> bool:
-    if wish is not None and not wish.matches(offer.gpu, offer.gpu_count):
+    if wish is not None and not wish.matches(offer.gpu, offer.gpu_count, offer.vram_mb):
         return False
-    return offer.reliability >= query.min_reliability
+    return offer.direct_ports > 0 and offer.reliability >= query.min_reliability and not query.unmet(offer)
 
 
 def rank(offers: Iterable[Offer], dropped: int) -> OfferList:

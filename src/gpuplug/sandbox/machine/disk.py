@@ -41,9 +41,13 @@ class Disk:
         """The machine's whole disk."""
         return self._disk
 
-    def writable_folders(self) -> dict[str, Path]:
-        """Return the machine's folders: path inside -> folder here."""
+    def own_folders(self) -> dict[str, Path]:
+        """Return the folders of the machine's own disk: path inside -> folder here."""
         return {f"/{name}": self._disk / name for name in _FOLDERS}
+
+    def writable_folders(self) -> dict[str, Path]:
+        """Return what the machine may write: its own folders, and what is mounted into them."""
+        return {**self.own_folders(), **self._spec.mounts}
 
     def make(self) -> bool:
         """Make the folders once; return whether they were made now."""
@@ -51,7 +55,7 @@ class Disk:
         for folder in (self._spec.folder, self._disk, self.control):
             folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
         if made:
-            for folder in self.writable_folders().values():
+            for folder in self.own_folders().values():
                 folder.mkdir(mode=0o755)
             for name in ("root/.ssh", "etc/ssh", "run/sshd", "var/tmp", "var/log"):
                 (self._disk / name).mkdir(mode=0o755)
@@ -60,6 +64,15 @@ class Disk:
             for name in ("tmp", "var/tmp"):
                 (self._disk / name).chmod(0o1777)
         return made
+
+    def link_mounts(self) -> None:
+        """Put links where the mounts would be; for a new disk of a machine that has no view of its own."""
+        for inside, outside in self._spec.mounts.items():
+            place = self._disk / inside.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.is_dir():
+                place.rmdir()
+            place.symlink_to(outside)
 
     def write_control(self, name: str, text: str, mode: int = 0o600) -> Path:
         """Write a file that the machine can read and not change."""

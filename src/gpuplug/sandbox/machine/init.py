@@ -1,8 +1,9 @@
 """The first process of a machine: starts sshd, runs the start command, and ends everything.
 
 It runs as a script with nothing but the standard library (`python -I -S init.py CONFIG`). Descriptor 0 is a socket
-to the process that booted the machine: "up" or "failed <why>" goes out, "stop" comes in, and its end means that
-nobody is left who could stop the machine, so that it ends by itself.
+to the process that booted the machine: "up" or "failed <why>" goes out, "stop" and "term" (SIGTERM to the start
+command, whose end then ends the machine) come in, and its end means that nobody is left who could stop the machine,
+so that it ends by itself.
 
 The functions that find and end processes serve the other side too.
 """
@@ -133,7 +134,9 @@ class Init:
         self._parent = os.getppid()
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._sshd = 0
+        self._command = 0
         self._stopping = False
+        self._terminating = False
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -174,8 +177,12 @@ class Init:
         if self._wake_read in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 4096)
-        if self._channel in ready and self._channel.recv(64) in (b"", b"stop\n"):
-            self._stopping = True
+        if self._channel in ready:
+            word = self._channel.recv(64)
+            if not word or b"stop\n" in word:
+                self._stopping = True
+            elif b"term\n" in word:
+                self._terminate()
 
     def _look(self) -> None:
         """Do what must be done again and again, because no event tells of it."""
@@ -216,10 +223,11 @@ class Init:
         if not Path(self._config["sshd_pid"]).exists():
             self._after(_POLL_S, self._await_sshd)
             return
-        if self._config["auth_lag"]:
+        if self._config["auth_lag"] > 0:
             self._after(self._config["auth_lag"], self._open_accounts)
         else:
-            self._open_accounts()  # before anybody is told that the machine is up
+            # Before anybody is told that the machine is up: who hears it may log in at once.
+            self._open_accounts()
         if self._sshd:
             self._after(self._config["start_delay"], self._start_command)
             self._say("up")
@@ -231,13 +239,25 @@ class Init:
             (Path(self._config["accounts"]) / name).symlink_to(target)
 
     def _start_command(self) -> None:
-        subprocess.Popen(
+        self._command = subprocess.Popen(
             ["/bin/sh", "-c", self._config["start_command"]],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-        )
+        ).pid
+
+    def _terminate(self) -> None:
+        """Do as a container does whose first process is the start command: it gets the signal, and ends everything."""
+        self._terminating = True
+        if not self._command:
+            self._stopping = True
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._command, signal.SIGTERM)
 
     def _note_ended(self, ended: dict[int, int]) -> None:
+        if self._command in ended:
+            self._command = 0
+            self._stopping = self._stopping or self._terminating
         if self._sshd in ended:
             code = os.waitstatus_to_exitcode(ended[self._sshd])
             self._say(f"failed sshd ended with status {code}, see {self._config['sshd_log']}")

@@ -90,7 +90,9 @@ class Layout:
         # Imported here: the market itself needs no SSH library until it makes a machine.
         import asyncssh  # noqa: PLC0415
 
-        if self._isolated:
+        if not self._isolated:
+            self.disk.link_mounts()
+        else:
             uid, gid = (0, 0) if self._zero_uid else (os.getuid(), os.getgid())
             self.disk.write_accounts(uid, gid)
         key = asyncssh.generate_private_key("ssh-ed25519", comment="root@image")
@@ -182,7 +184,8 @@ class Layout:
         else:
             self.disk.write_json("sshd.json", {**vars(paths), "env": env, "keeps_host_key": self._spec.fixed_host_key})
             script = self._asyncssh_script(env, paths.pid_file)
-        self.disk.write_control("bin/sshd", script, 0o755)
+        if self._spec.sshd_installed:
+            self.disk.write_control("bin/sshd", script, 0o755)
 
     def _write_stand_ins(self) -> None:
         """Put the programs that an instance always has, and this computer has not, on the machine's PATH."""

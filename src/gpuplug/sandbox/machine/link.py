@@ -103,9 +103,14 @@ class Link:
         self._stop_listening()
         loop.call_later(seconds, self._listen_again)
 
+    def reserve(self) -> int:
+        """Return the direct port, reserved before anything listens there."""
+        self._direct = self._direct or ReservedPort()
+        return self._direct.number
+
     def open(self, target: int) -> None:
         """Begin to forward to port `target` of 127.0.0.1."""
-        self._direct = self._direct or ReservedPort()
+        self.reserve()
         self._proxy = self._proxy or ReservedPort()
         self._target = target
         self._is_open = True

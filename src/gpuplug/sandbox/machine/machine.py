@@ -67,6 +67,14 @@ class Machine:
             return ""
         return self._layout.disk.log.read_text(errors="replace")
 
+    def log_from(self, offset: int) -> bytes:
+        """Return the container log from byte `offset` on."""
+        if self._layout is None or not self._layout.disk.log.exists():
+            return b""
+        with self._layout.disk.log.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+
     async def boot(self, timeout: float) -> None:
         """Start the machine; returns when sshd answers (at once without one), before the start command has run.
 
@@ -117,6 +125,16 @@ class Machine:
         """End every process within 2 seconds; disk and ports stay. May be repeated; gives up a boot that goes on."""
         self._give_up_boot()
         async with self._changing:
+            await self._end()
+
+    async def terminate(self, grace_s: float) -> None:
+        """Send SIGTERM to the start command, and stop when that has ended or `grace_s` seconds later."""
+        async with self._changing:
+            if self.running and self._channel and self._ended:
+                with contextlib.suppress(OSError):
+                    self._channel.write(b"term\n")
+                    await self._channel.drain()
+                await asyncio.wait({self._ended}, timeout=grace_s)
             await self._end()
 
     async def destroy(self) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - dataclasses.fields() users resolve the annotation
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class MachineError(Exception):
@@ -30,6 +34,8 @@ class MachineSpec:
         start_delay: seconds from "sshd is up" to the start command.
         auth_lag: seconds from "sshd is up" during which every key is refused.
         sshd_enabled: False makes an image without a running sshd; `$GP_SSHD` starts one.
+        sshd_installed: False makes an image without an sshd: `$GP_SSHD` names a program that is not there.
+        mounts: folders of this computer that stand at other paths of the machine, and outlive it.
         fixed_host_key: sshd keeps the key that the image was built with, whatever the start command does.
         isolation: `bubblewrap` (own view of files and processes), `variables` (own folder only), or
             `auto`: bubblewrap where it works.
@@ -50,5 +56,7 @@ class MachineSpec:
     start_delay: float = 0.3
     auth_lag: float = 0.0
     sshd_enabled: bool = True
+    sshd_installed: bool = True
+    mounts: Mapping[str, Path] = field(default_factory=dict)
     fixed_host_key: bool = False
     isolation: str = "auto"

@@ -13,7 +13,8 @@ from gpuplug.sandbox.lifecycle import bid_micros
 from gpuplug.sandbox.orders import MAX_LABEL
 from gpuplug.sandbox.replies import DONE, QUEUED, ApiError, invalid, no_instance
 from gpuplug.sandbox.vast import listing, results
-from gpuplug.sandbox.vast.door import Route, body_of
+from gpuplug.sandbox.vast.door import body_of
+from gpuplug.sandbox.wire import Route
 
 if TYPE_CHECKING:
     from gpuplug.sandbox.market import Market
@@ -139,7 +140,7 @@ class Contracts:
         if instance.bid is None:
             raise invalid("only an interruptible instance has a bid")
         instance.bid = bid_micros(price)
-        instance.meter.reprice(self._market.clock.now_ns(), instance.bid or 0)
+        instance.meter.reprice(self._market.clock.now_ns(), gpu=instance.bid or 0)
         return web.json_response(DONE)
 
     async def _logs(self, request: web.Request) -> web.Response:

@@ -9,7 +9,8 @@ from aiohttp import web
 from gpuplug.sandbox import orders
 from gpuplug.sandbox.catalogue import MODELS
 from gpuplug.sandbox.replies import ApiError, invalid
-from gpuplug.sandbox.vast.door import Route, body_of
+from gpuplug.sandbox.vast.door import body_of
+from gpuplug.sandbox.wire import Route
 
 if TYPE_CHECKING:
     from gpuplug.sandbox.market import Market

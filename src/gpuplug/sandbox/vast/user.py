@@ -10,7 +10,8 @@ from gpuplug.sandbox import query
 from gpuplug.sandbox.accounts import checked_public_key
 from gpuplug.sandbox.catalogue import MICROS
 from gpuplug.sandbox.replies import DONE, ApiError, invalid
-from gpuplug.sandbox.vast.door import Route, body_of
+from gpuplug.sandbox.vast.door import body_of
+from gpuplug.sandbox.wire import Route
 
 if TYPE_CHECKING:
     from gpuplug.sandbox.market import Market
@@ -99,7 +100,6 @@ class User:
 
     async def _charges(self, _request: web.Request) -> web.Response:
         wall = self._market.clock.wall()
-        verdict = self._market.verdict()["instances"]
         rows = [
             {
                 "start": row["started"],
@@ -111,7 +111,7 @@ class User:
                 "metadata": {"label": row["label"]},
                 "items": [],
             }
-            for row in verdict
+            for row in self._market.rows()
         ]
         answer = {"success": True, "count": len(rows), "total": len(rows), "next_token": None}
         return web.json_response({**answer, "results": rows})

@@ -1,0 +1,74 @@
+"""What a machine would cost: offers to look at, offers to rent, and why the first of them is the first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplug import config
+from gpuplug.engine import choosing
+from gpuplug.engine.acquiring import with_bid
+from gpuplug.market import Board, Market, Series, Source, offers_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gpuplug.config import Options
+    from gpuplug.engine.platforms import Platforms
+    from gpuplug.errors import GpuplugError
+    from gpuplug.ledger import Ledger
+    from gpuplug.providers import Provider
+    from gpuplug.types import Clock, Offer
+
+LOOKED_S = 30.0  # prices that only are looked at may be so old
+
+
+class Quoting:
+    """Asks the market for what the options say. Costs nothing, may be repeated."""
+
+    def __init__(self, platforms: Platforms, ledger: Ledger, clock: Clock) -> None:
+        self._platforms = platforms
+        self._market = Market(ledger, clock)
+
+    def look(self, options: Options) -> Board:
+        """Return the offers of every platform whose prices can be read, at most `LOOKED_S` old; needs no key."""
+        return self._market.offers(self._readable(options), choosing.query_of(options), LOOKED_S)
+
+    def why_none(self, options: Options, board: Board) -> GpuplugError:
+        """Return what to say of an empty `board`: the nearest offer and what excluded it."""
+        sources = self._readable(options)
+        where = ", ".join(source.provider.name for source in sources)
+        again = choosing.search_again(lambda wider: self._market.offers(sources, wider, LOOKED_S))
+        return choosing.nothing(board, choosing.query_of(options), where, again)
+
+    def history(self, options: Options) -> list[Series]:
+        """Return how prices went, as this computer saw them; asks no platform."""
+        return self._market.history(self._readable(options), options.gpu)
+
+    def offers(self, options: Options) -> list[tuple[Offer, Provider]]:
+        """Return what may be rented under the cap, best first, spot offers at what is bid for them; asked anew.
+
+        Raises:
+            NoOfferError: nothing fits.
+            TooDearError: all that fit are dearer than the cap.
+        """
+        names = config.choose_platforms(options.platform)
+        query, sources = choosing.query_of(options), self._sources(names)
+        again = choosing.search_again(lambda wider: self._market.offers(sources, wider, LOOKED_S))
+        board = self._market.offers(sources, query)
+        fitting = choosing.affordable(board, query, options.max_price, ", ".join(names), again)
+        return [(with_bid(offer, options.max_price), self._platforms.get(offer.provider)) for offer in fitting]
+
+    def why(self, offers: list[Offer], options: Options) -> str:
+        """Say why the first offer is the first, where there was a choice; with `-v` show the others too."""
+        query = choosing.query_of(options)
+        lines = [] if options.quiet or not offers[0].price.micros else [choosing.reason(offers, query)]
+        return "\n".join([*lines, offers_table(offers, query)] if options.verbose else lines)
+
+    def _sources(self, names: Iterable[str]) -> list[Source]:
+        unique = dict.fromkeys(names)
+        return [Source(self._platforms.get(name), f"{name} {config.base_url(name)}") for name in unique]
+
+    def _readable(self, options: Options) -> list[Source]:
+        named = [name for name in options.platform if name in config.KEY_PLACES]
+        keyless = [name for name in named or config.KEY_PLACES if self._platforms.get(name).traits.keyless_prices]
+        return self._sources(config.choose_platforms(options.platform, keyless=keyless))
