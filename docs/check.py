@@ -1,17 +1,21 @@
-"""Hold README, drawing and code together: generated tables are compared (or written with --write), rooms are counted."""
+"""Hold README, drawing and code together: generated texts are compared (or written with --write), rooms are counted."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import re
 import sys
 from pathlib import Path
 
 from gpuplug import config
 from gpuplug.providers import KNOWN, Access, load
+from gpuplug.testing import ProviderSuite
 from gpuplug.types import Secret, SystemClock, Traits
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+PROMISES = ROOT / "docs" / "promises.md"
 DRAWING = ROOT / "docs" / "architecture.md"
 PYPROJECT = ROOT / "pyproject.toml"
 
@@ -34,15 +38,61 @@ def verbs_table() -> str:
 
 def providers_table() -> str:
     """Return the Markdown table of the platforms, read from each adapter's traits."""
-    rows = [
-        "| platform | what | key | stops without losing its disk | ends itself when nobody is in touch |",
-        "|---|---|---|---|---|",
-    ]
+    columns = ("platform", "what", "key", "stops without losing its disk", "ends itself when nobody is in touch")
+    rows = [f"| {' | '.join(columns)} | [promises](docs/promises.md) kept |", "|---|---|---|---|---|---|"]
+    deviations = []
     for name, known in KNOWN.items():
         traits = _traits(name)
         key = ", ".join(f"`{place}`" for place in traits.key_names) or "none"
-        rows.append(f"| `{name}` | {known.summary} | {key} | {_yes(traits.stop)} | {_yes(traits.self_destroy)} |")
+        stops = "with a volume" if traits.stop and traits.volumes else _yes(traits.stop)
+        suite = _suites()[name]
+        kept = f"{len(suite.promises()) - len(suite.deviations)} of {len(suite.promises())}"
+        rows.append(f"| `{name}` | {known.summary} | {key} | {stops} | {_yes(traits.self_destroy)} | {kept} |")
+        deviations += [f"| `{name}` | {promise} | {reason} |" for promise, reason in suite.deviations.items()]
+    if deviations:
+        rows += ["", "| platform | promise that is not kept | reason |", "|---|---|---|", *deviations]
     return "\n".join(rows)
+
+
+def promises_page() -> str:
+    """Return the page that tells for each platform which promises its traits make, and which of them it keeps."""
+    suites = {name: _suites()[name] for name in KNOWN}
+    every = [one for one in ProviderSuite.promises() if any(one in suite.promises() for suite in suites.values())]
+    rows = [f"| promise | {' | '.join(suites)} |", f"|---|{'---|' * len(suites)}"]
+    rows += [f"| {one} | {' | '.join(_mark(suite, one) for suite in suites.values())} |" for one in every]
+    return "\n".join([*_PROMISES_HEAD, *rows, ""])
+
+
+_PROMISES_HEAD = (
+    "# What every platform promises",
+    "",
+    "Made by docs/check.py from `gpuplug.testing.ProviderSuite` and `tests/test_providers.py`; each promise is a test. Which of them",
+    "a platform owes follows from what its adapter claims to be able to do (`Traits`): yes is kept and tested, no is a deviation",
+    "that the README gives a reason for, nothing is not owed.",
+    "",
+)
+
+
+def _mark(suite: type[ProviderSuite], promise: str) -> str:
+    if promise not in suite.promises():
+        return ""
+    return _yes(promise not in suite.deviations)
+
+
+@functools.cache
+def _suites() -> dict[str, type[ProviderSuite]]:
+    """Return the suite of each platform, as the tests declare it; no test is run."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    declared = importlib.import_module("test_providers")
+    classes = (
+        value for value in vars(declared).values() if isinstance(value, type) and issubclass(value, ProviderSuite)
+    )
+    by_target = {
+        f"{value.adapter.__module__}:{value.adapter.__qualname__}": value
+        for value in classes
+        if "adapter" in value.__dict__
+    }
+    return {name: by_target[known.target] for name, known in KNOWN.items()}
 
 
 def _traits(name: str) -> Traits:
@@ -100,12 +150,13 @@ def layers_of_drawing() -> list[list[str]]:
 def main() -> int:
     """Compare everything; with --write, write the README's sections first."""
     faults = []
-    text = README.read_text(encoding="utf-8")
-    wanted = rewritten(text)
-    if "--write" in sys.argv:
-        README.write_text(wanted, encoding="utf-8")
-    elif text != wanted:
-        faults.append("README.md is not what the code says; run make format")
+    for path, make in ((README, rewritten), (PROMISES, lambda _: promises_page())):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        wanted = make(text)
+        if "--write" in sys.argv:
+            path.write_text(wanted, encoding="utf-8")
+        elif text != wanted:
+            faults.append(f"{path.name} is not what the code says; run make format")
     drawn, enforced = layers_of_drawing(), layers_of_contract()
     if [sorted(layer) for layer in drawn] != [sorted(layer) for layer in enforced]:
         faults.append(f"docs/architecture.md draws {drawn}, the linter enforces {enforced}")

@@ -60,6 +60,8 @@ def _listed(api: httpx.Client) -> list[str]:
 
 
 def test_every_answer_tells_three_windows_and_a_429_when_to_come_again(shop: RunningMarket, api: httpx.Client) -> None:
+    assert "RateLimit" not in api.get("/v2/pods").headers  # who has no limit is told of none
+    shop.action("strict")
     fine = api.get("/v2/pods")
     assert fine.headers["RateLimit-Policy"] == '"minute";q=60;w=60, "hour";q=3000;w=3600, "day";q=50000;w=86400'
     assert [part.split(";")[0] for part in fine.headers["RateLimit"].split(", ")] == ['"minute"', '"hour"', '"day"']

@@ -8,18 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runpod_kit import (
-    GPU,
-    Login,
-    act,
-    log_until,
-    pod_order,
-    rent_pod,
-    runpod_client,
-    show_pod,
-    until_pod,
-    until_up,
-)
+from runpod_kit import GPU, Login, act, log_until, pod_order, rent_pod, runpod_client, show_pod, until_pod, until_up
 from sandbox_kit import RunningMarket, market, wait_until
 
 if TYPE_CHECKING:
@@ -196,7 +185,8 @@ def test_a_pod_is_a_machine_with_its_gpu_and_its_environment_in_the_first_proces
 ) -> None:
     row = until_up(api, rent_pod(api, env={"PUBLIC_KEY": login.public, "GREETING": "hello"}))
     login.until_in(row)
-    assert "NVIDIA GeForce RTX 4090" in login.ask(row, "nvidia-smi -L")
+    shown = login.ask(row, "nvidia-smi")
+    assert (GPU in shown, f"CUDA Version: {row['cudaVersion']}" in shown) == (True, True)
     seen = login.ask(row, "tr '\\0' '\\n' <${GP_INIT_ENVIRON:-/proc/1/environ}").splitlines()
     told = dict(line.split("=", 1) for line in seen if line.startswith(("RUNPOD_", "GREETING")))
     assert (told["RUNPOD_POD_ID"], told["GREETING"], told["RUNPOD_DC_ID"]) == (row["id"], "hello", row["dataCenterId"])
@@ -290,7 +280,7 @@ def test_an_hour_costs_the_pods_price_and_its_disks(shop: RunningMarket, api: ht
     assert _row(shop)["rate_micros"] == pytest.approx(row["cost"] * 1_000_000 + disks, abs=2)
     before = _row(shop)["spend_micros"]
     shop.action("advance", seconds=HOUR)
-    assert _row(shop)["spend_micros"] - before == pytest.approx(row["cost"] * 1_000_000 + disks, abs=500)
+    assert _row(shop)["spend_micros"] - before == pytest.approx(row["cost"] * 1_000_000 + disks, abs=5000)
 
 
 def test_a_stopped_pod_keeps_its_cost_and_bills_twice_its_volume_and_nothing_else(

@@ -168,6 +168,7 @@ class Query:
     `cloud` None means either. `spot` asks for machines that a higher bid can take away, and for nothing else.
     `cuda` is the least that the driver must do ("12.4"). `region` holds country codes or names, any of which will do.
     `hours` and `data_gb`, which is sent there, take part in the order of the offers only.
+    `volume_gb` asks for a disk that outlives a stop, `network_volume` for the machines that can mount that one.
     """
 
     gpus: tuple[GpuWish, ...] = ()
@@ -180,6 +181,8 @@ class Query:
     region: tuple[str, ...] = ()
     hours: float = 1.0
     data_gb: float = 0.0
+    volume_gb: int = 0
+    network_volume: str = ""
 
     def unmet(self, offer: Offer) -> tuple[str, ...]:
         """Return the names of the floors that `offer` is under.
@@ -284,13 +287,18 @@ class StartParams:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """How the instance is to be made. `bid` is what a spot offer is rented for per hour, without its disk."""
+    """How the instance is to be made. `bid` is what a spot offer is rented for per hour, without its disk.
+
+    A volume, new (`volume_gb`) or of the account (`network_volume`, its id), is mounted where the provider does it.
+    """
 
     image: str
     disk_gb: int
     max_price: Money
     start: StartParams
     bid: Money | None = None
+    volume_gb: int = 0
+    network_volume: str = ""
 
 
 class InstanceState(enum.Enum):
@@ -393,11 +401,12 @@ class Traits:
     `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers `Pausable`
     and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
     set by each host, others are the provider's list. `keyless_prices` can be read without an account. `searches` is
-    how many may be made in how many seconds, by all processes together ((0, 0): no limit). Each started
-    `increment_s` is billed whole. With `stop_keeps_disk` the container's own disk outlives a stop, not only volumes.
-    `ready_s` is the usual wait until SSH answers; `list_lag_s` is how long a new instance may be absent from the list;
-    `verify_gap_s` is the time between the two listings that prove an instance gone.
-    Where nothing `boots` the machine is there already: one that does not answer now will not by waiting.
+    how many may be made in how many seconds, by all processes together ((0, 0): no limit). `volumes` can be mounted:
+    where they can, `stop` needs one. Each started `increment_s` is billed whole. With `stop_keeps_disk` the
+    container's own disk outlives a stop, not only volumes. `ready_s` is the usual wait until SSH answers; `list_lag_s`
+    is how long a new instance may be absent from the list; `verify_gap_s` is the time between the two listings that
+    prove an instance gone. Where nothing `boots` the machine is there already: one that does not answer now will not
+    by waiting.
     """
 
     free: bool = False
@@ -408,6 +417,7 @@ class Traits:
     spot: bool = False
     market: bool = False
     keyless_prices: bool = False
+    volumes: bool = False
     logs: bool = False
     self_destroy: bool = False
     notice_s: float = 0.0

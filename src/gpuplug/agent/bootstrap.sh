@@ -41,6 +41,8 @@ if command -v setsid >/dev/null 2>&1; then
 else
   nohup sh "$state/deadman.sh" "$state" </dev/null >/dev/null 2>&1 &
 fi
+# What images of this provider lack, and what an earlier container left, where the adapter has put a script for it.
+[ ! -e "$state/prepare.sh" ] || sh "$state/prepare.sh"
 # 2. The host key; one that was made here at first contact stays. Others came with the image: strangers may hold them.
 if [ ! -e "$state/rotated" ]; then
   {

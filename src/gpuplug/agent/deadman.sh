@@ -38,7 +38,7 @@ variable() {
   case $1 in '' | *[!A-Z0-9_]*) return ;; esac
   tr '\0' '\n' <"$GP_INIT_ENVIRON" | sed -n "s/^$1=//p" | head -n 1
 } 2>/dev/null
-# The key goes through a pipe: in an argument every process could read it.
+# The key goes through a pipe: in an argument every process could read it. Python's own name is turned away by some.
 call() {
   if command -v curl >/dev/null; then
     printf 'header = "Authorization: Bearer %s"\n' "$key" |
@@ -52,7 +52,7 @@ call() {
     rm -f wgetrc
     [ "$code" -ne 0 ] || return 0
   fi
-  printf %s "$key" | python3 -c 'import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[2], method=sys.argv[1], headers={"Authorization": "Bearer " + sys.stdin.read()}), timeout=10).read().decode())' "$1" "$url"
+  printf %s "$key" | python3 -c 'import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[2], method=sys.argv[1], headers={"Authorization": "Bearer " + sys.stdin.read(), "User-Agent": "gpuplug"}), timeout=10).read().decode())' "$1" "$url"
 }
 identify() {
   key=$(variable "$GP_KEY_VAR")

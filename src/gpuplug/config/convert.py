@@ -134,6 +134,14 @@ def _between(text: str, low: float, high: float, what: str) -> float:
     return value
 
 
+def volume_gigabytes(text: str) -> int:
+    """Parse the size of a volume in GB, 10 to 2000, with or without `GB`; 0 is none."""
+    number = text.upper().removesuffix("GB").strip()
+    if not number.isdigit() or not (int(number) == 0 or 10 <= int(number) <= 2000):  # noqa: PLR2004 - the vendor's least
+        raise ValueError(f"{text!r} is no size of a volume; write a number of GB from 10 to 2000, or 0 for none")
+    return int(number)
+
+
 def names(text: str) -> tuple[str, ...]:
     """Split a comma-separated list of Python names."""
     found = tuple(part.strip() for part in text.split(",") if part.strip())

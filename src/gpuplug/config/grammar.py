@@ -19,6 +19,7 @@ from gpuplug.config.convert import (
     names,
     share,
     terms,
+    volume_gigabytes,
     words,
 )
 
@@ -74,7 +75,7 @@ OPTIONS: tuple[Option, ...] = (
         words,
         "any",
         "NAME[,NAME]",
-        "where: vast, local, ssh:HOST (a machine that you have), or any (every platform with a key; local when there is none)",
+        "where: vast, runpod, local, ssh:HOST (a machine that you have), or any (every platform with a key; local when there is none)",
         _LOOK,
         "GPUPLUG_PLATFORM",
     ),
@@ -167,6 +168,24 @@ OPTIONS: tuple[Option, ...] = (
         "0",
         "SIZE",
         "data sent there (500MB, 20GB), at the host's byte price, for the order by true price",
+        _LOOK,
+    ),
+    Option(
+        ("--volume",),
+        "volume",
+        volume_gigabytes,
+        "0",
+        "GB",
+        "a second disk that outlives a stop, at /workspace (runpod)",
+        _LOOK,
+    ),
+    Option(
+        ("--network-volume",),
+        "network_volume",
+        str,
+        "",
+        "ID",
+        "a network volume of your account, mounted at /workspace (runpod); machines of its data center only",
         _LOOK,
     ),
     Option(

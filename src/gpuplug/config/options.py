@@ -41,6 +41,8 @@ class Options:
     cuda: str = "image"
     hours: float = 1.0
     data: float = 0.0
+    volume: int = 0
+    network_volume: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     no_auto: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,15 @@ if TYPE_CHECKING:
 
 KEY_PLACES: dict[str, tuple[str, tuple[str, ...]]] = {
     "vast": ("VAST_API_KEY", ("~/.config/vastai/vast_api_key", "~/.vast_api_key")),
+    "runpod": ("RUNPOD_API_KEY", ("~/.runpod/config.toml",)),
 }
-_URLS: dict[str, tuple[str, str]] = {"vast": ("VAST_URL", "https://console.vast.ai")}
+_URLS: dict[str, tuple[str, str]] = {
+    "vast": ("VAST_URL", "https://console.vast.ai"),
+    "runpod": ("RUNPOD_API_BASE_URL", "https://api.runpod.io"),
+}
+# The vendor's command writes the one on the top level, its Python library the other into the table of a profile.
+_TOML_NAMES = frozenset({"apikey", "api_key"})
+_TOML_PROFILE = "default"
 
 
 def read_key(platform: str, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
@@ -31,9 +39,29 @@ def read_key(platform: str, environ: Mapping[str, str] = os.environ) -> tuple[st
 
 def _text(path: Path, shown: str) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise AuthError(f"the key file {shown} cannot be read: {error}", hint=f"chmod 600 {shown}") from error
+    return _toml_key(text, shown) if path.suffix == ".toml" else text
+
+
+def _toml_key(text: str, shown: str) -> str:
+    if sys.version_info >= (3, 11):
+        import tomllib  # noqa: PLC0415 - most users have no such file
+    else:
+        import tomli as tomllib  # noqa: PLC0415 - likewise
+
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        # The parser's own words may hold a piece of the key.
+        raise AuthError(f"the key file {shown} is no TOML", hint="export RUNPOD_API_KEY=...") from None
+    profile = found.get(_TOML_PROFILE)
+    for table in (profile if isinstance(profile, dict) else {}, found):
+        for name, value in table.items():
+            if name.casefold() in _TOML_NAMES and isinstance(value, str) and value.strip():
+                return value.strip()
+    return ""
 
 
 def base_url(platform: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gpuplug import gpus
-from gpuplug.errors import GpuplugError, NoOfferError, TooDearError, UnknownNameError
+from gpuplug.errors import GpuplugError, NoOfferError, TooDearError, UnknownNameError, UsageError
 from gpuplug.types import Money, Offer, Query, cuda_version
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gpuplug.config import Options
     from gpuplug.market import Board
+    from gpuplug.providers import Provider
 
 # `pytorch:2.6.0-cuda12.4-cudnn9`, `nvidia/cuda:12.4.1-base`, `pytorch:1.0-cu1281-torch280`
 _CUDA_TAG = re.compile(r"cuda[:_-]?(\d{1,2})\.(\d{1,2})|\bcu(\d{2})(\d)")
@@ -34,6 +35,8 @@ def query_of(options: Options) -> Query:
         region=options.region,
         hours=options.hours,
         data_gb=options.data,
+        volume_gb=options.volume,
+        network_volume=options.network_volume,
     )
 
 
@@ -50,6 +53,21 @@ def cuda_of_image(image: str) -> str:
     if match is None:
         return ""
     return f"{match[1] or match[3]}.{match[2] or match[4]}"
+
+
+def able(providers: Sequence[Provider], query: Query) -> list[Provider]:
+    """Return the providers that can mount the wished volume; all, when none is wished.
+
+    Raises:
+        UsageError: none of them has volumes.
+    """
+    if not query.volume_gb and not query.network_volume:
+        return list(providers)
+    found = [provider for provider in providers if provider.traits.volumes]
+    if not found:
+        names = ", ".join(provider.name for provider in providers)
+        raise UsageError(f"{names} has no volumes", hint="leave --volume and --network-volume out, or use -p runpod")
+    return found
 
 
 def affordable(

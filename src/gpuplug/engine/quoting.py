@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gpuplug.errors import GpuplugError
     from gpuplug.ledger import Ledger
     from gpuplug.providers import Provider
-    from gpuplug.types import Clock, Offer
+    from gpuplug.types import Clock, Offer, Query
 
 LOOKED_S = 30.0  # prices that only are looked at may be so old
 
@@ -52,7 +52,8 @@ class Quoting:
             TooDearError: all that fit are dearer than the cap.
         """
         names = config.choose_platforms(options.platform)
-        query, sources = choosing.query_of(options), self._sources(names)
+        query = choosing.query_of(options)
+        sources = self._sources(names, query)
         again = choosing.search_again(lambda wider: self._market.offers(sources, wider, LOOKED_S))
         board = self._market.offers(sources, query)
         fitting = choosing.affordable(board, query, options.max_price, ", ".join(names), again)
@@ -64,11 +65,11 @@ class Quoting:
         lines = [] if options.quiet or not offers[0].price.micros else [choosing.reason(offers, query)]
         return "\n".join([*lines, offers_table(offers, query)] if options.verbose else lines)
 
-    def _sources(self, names: Iterable[str]) -> list[Source]:
-        unique = dict.fromkeys(names)
-        return [Source(self._platforms.get(name), f"{name} {config.base_url(name)}") for name in unique]
+    def _sources(self, names: Iterable[str], query: Query) -> list[Source]:
+        providers = choosing.able([self._platforms.get(name) for name in dict.fromkeys(names)], query)
+        return [Source(provider, f"{provider.name} {config.base_url(provider.name)}") for provider in providers]
 
     def _readable(self, options: Options) -> list[Source]:
         named = [name for name in options.platform if name in config.KEY_PLACES]
         keyless = [name for name in named or config.KEY_PLACES if self._platforms.get(name).traits.keyless_prices]
-        return self._sources(config.choose_platforms(options.platform, keyless=keyless))
+        return self._sources(config.choose_platforms(options.platform, keyless=keyless), choosing.query_of(options))

@@ -61,8 +61,16 @@ class Renting:
             ProviderError: nothing was made, or (UnknownOutcomeError) it is not known and the ledger keeps looking.
         """
         lease, start = self._intend(provider, offer, wish)
-        bid = lease.bid if offer.spot else None
-        spec = Spec(wish.options.image, wish.options.disk, wish.options.max_price, start, bid)
+        options = wish.options
+        spec = Spec(
+            options.image,
+            options.disk,
+            options.max_price,
+            start,
+            lease.bid if offer.spot else None,
+            volume_gb=options.volume,
+            network_volume=options.network_volume,
+        )
         instance_id = ""
         try:
             instance_id = provider.launch(offer, spec, lease.label)

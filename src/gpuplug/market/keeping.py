@@ -25,7 +25,7 @@ def question(query: Query) -> str:
     wishes = [[gpus.key(wish.name) or wish.name, wish.count] for wish in query.gpus]
     cloud = query.cloud.value if query.cloud else ""
     floors = [query.min_reliability, query.min_down_mbps, query.cuda, list(query.region)]
-    return json.dumps([wishes, query.disk_gb, cloud, query.spot, floors])
+    return json.dumps([wishes, query.disk_gb, cloud, query.spot, floors, query.volume_gb, query.network_volume])
 
 
 def to_bytes(found: OfferList) -> bytes:

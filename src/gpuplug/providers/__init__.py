@@ -139,6 +139,7 @@ class Known:
 KNOWN: dict[str, Known] = {
     "local": Known("gpuplug.providers.local:LocalProvider", "a child process of this computer; free"),
     "vast": Known("gpuplug.providers.vast:VastProvider", "Vast.ai marketplace"),
+    "runpod": Known("gpuplug.providers.runpod:RunpodProvider", "RunPod, Secure and Community Cloud"),
     # An address follows the colon.
     "ssh:": Known(
         "gpuplug.providers.ssh:SshProvider",

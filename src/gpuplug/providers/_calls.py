@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import random
+import re
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 TOO_MANY = 429
 SERVER_ERROR = 500
 _MAX_RETRY_AFTER_S = 60.0
+# One window of a `RateLimit` header: its name, then `r` calls that are left and `t` seconds until it begins anew.
+_WINDOW = re.compile(r'"[^"]{0,64}"((?:\s*;\s*[a-z]{1,16}=[0-9]{1,9}){1,8})')
+_MOST_HEADER = 1000
 
 
 class Pace(NamedTuple):
@@ -92,8 +96,25 @@ def pause(status: int, headers: Mapping[str, str], attempt: int) -> float:
     return first * float(1 << (attempt - 1)) * jitter
 
 
+def quota_wait(headers: Mapping[str, str]) -> float:
+    """Return seconds until a window of the `RateLimit` header that has no calls left begins anew; 0 when all have some.
+
+    At most a minute: what costs money must be ended even when a day's calls are said to be used up.
+    """
+    waits = [0.0]
+    for window in _WINDOW.finditer(headers.get("ratelimit", "")[:_MOST_HEADER]):
+        pairs = (pair.partition("=") for pair in window[1].replace(" ", "").split(";") if pair)
+        told = {name: int(value) for name, _, value in pairs}
+        if told.get("r") == 0:
+            waits.append(float(told.get("t", 0)))
+    return min(max(waits), _MAX_RETRY_AFTER_S)
+
+
 class Pacer:
-    """Keeps calls of one (method, route) apart, so that the provider's own limit is not met. Thread-safe."""
+    """Keeps calls of one (method, route) apart, so that the provider's own limit is not met. Thread-safe.
+
+    It also waits when the provider said that the quota of all calls is used up.
+    """
 
     def __init__(self, paces: Mapping[tuple[str, str], Pace], clock: Clock, longest_s: float) -> None:
         self._paces = paces
@@ -101,6 +122,14 @@ class Pacer:
         self._longest_s = longest_s
         self._lock = threading.Lock()
         self._sent = {route: deque[float](maxlen=pace.calls) for route, pace in paces.items()}
+        self._closed_until = 0.0
+
+    def heed(self, headers: Mapping[str, str]) -> None:
+        """Note what the provider says of its quota."""
+        wait = quota_wait(headers)
+        if wait:
+            with self._lock:
+                self._closed_until = max(self._closed_until, self._clock.monotonic() + wait)
 
     def wait(self, call: Call) -> None:
         """Block until `call` may go out.
@@ -108,18 +137,29 @@ class Pacer:
         Raises:
             NotReadyError: that would take longer than a call may block.
         """
-        pace = self._paces.get((call.method, call.route))
-        if pace is None:
-            return
         with self._lock:
             now = self._clock.monotonic()
-            sent = self._sent[call.method, call.route]
-            wait = max(0.0, sent[0] + pace.seconds - now) if len(sent) == pace.calls else 0.0
+            wait = self._closed_until - now
             if wait > self._longest_s:
                 raise NotReadyError(
-                    f"{pace.calls} calls of this kind are allowed in {pace.seconds:.0f} s",
+                    f"the provider's quota of calls is used up; the next one may go out in {wait:.0f} s",
                     retry_after=wait,
                 )
-            sent.append(now + wait)
+            wait = max(0.0, wait, self._own_wait(call, now))
+            if (call.method, call.route) in self._sent:
+                self._sent[call.method, call.route].append(now + wait)
         if wait:
             self._clock.sleep(wait)
+
+    def _own_wait(self, call: Call, now: float) -> float:
+        pace = self._paces.get((call.method, call.route))
+        if pace is None:
+            return 0.0
+        sent = self._sent[call.method, call.route]
+        wait = sent[0] + pace.seconds - now if len(sent) == pace.calls else 0.0
+        if wait > self._longest_s:
+            raise NotReadyError(
+                f"{pace.calls} calls of this kind are allowed in {pace.seconds:.0f} s",
+                retry_after=wait,
+            )
+        return wait

@@ -11,7 +11,7 @@ from gpuplug.types import ZERO, Offer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from gpuplug.types import GpuWish
+    from gpuplug.types import GpuWish, Query
 
 NO_GPU = "CPU"
 _NAME = 60
@@ -22,14 +22,15 @@ def counted(names: Iterable[object]) -> dict[str, int]:
     return dict(Counter(name for one in names if (name := clean(one, _NAME)))) or {NO_GPU: 1}
 
 
-def free_offers(
-    provider: str, machine: str, models: Mapping[str, int], wishes: tuple[GpuWish, ...]
-) -> tuple[Offer, ...]:
-    """Return one offer for each model that is wished for, with as many of it as the first fitting wish wants."""
+def free_offers(provider: str, machine: str, models: Mapping[str, int], query: Query) -> tuple[Offer, ...]:
+    """Return one offer for each model that is wished for, with as many of it as the first fitting wish wants.
+
+    A machine that nobody rents out is no spot machine.
+    """
     return tuple(
         Offer(provider, model, machine, model, count, ZERO, reliability=1.0)
         for model, there in models.items()
-        if (count := _count(model, there, wishes))
+        if not query.spot and (count := _count(model, there, query.gpus))
     )
 
 

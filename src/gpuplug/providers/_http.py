@@ -7,13 +7,13 @@ import json
 import sys
 import threading
 import time
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from gpuplug.errors import NotReadyError, ProviderError, ReplyError, UnreachableError, UsageError
+from gpuplug.providers._bodies import whole_body
 from gpuplug.providers._calls import (
     SERVER_ERROR,
     TOO_MANY,
@@ -27,6 +27,7 @@ from gpuplug.providers._calls import (
     pause,
 )
 from gpuplug.providers._reading import clean, mapping, number, parse_json
+from gpuplug.providers._silence import IN_TROUBLE, NOT_ITSELF, no_answer, too_slow
 
 if TYPE_CHECKING:
     import socket
@@ -40,12 +41,9 @@ CONNECT_S = 10.0
 MAX_BODY = 32 << 20
 _ATTEMPTS = 3
 _IDLE_S = 20.0
+_NO_CONTENT = 204
 _REDIRECT = 300
 _REFUSED = 400
-_LATER = "the provider has trouble: try again in a minute, or see its status page"
-_ANOTHER = "a proxy or a login page may have answered in its place: check the network and the address of the API"
-_SANDBOX = "start the market: gpuplug sandbox serve, and set what it prints"
-_NETWORK = "check the network of this computer, or see the provider's status page"
 
 
 class HttpClient:
@@ -114,6 +112,27 @@ class HttpClient:
             lines.close()
         return raw.status, raw.body
 
+    def listen(self, call: Call, *, seconds: float, quiet_s: float, limit: int = MAX_BODY) -> Reply:
+        """Read a stream that has no end of its own: for `seconds`, until it says nothing for `quiet_s`, up to `limit` bytes.
+
+        The reply's body is the text that was heard, or what `send` returns when it is a refusal.
+
+        Raises:
+            UnreachableError: it did not even begin.
+            NotReadyError, ReplyError: as `send`.
+        """
+        self._pacer.wait(call)
+        lines = _Lines(trust_environment=not is_loopback(self._base))
+        request = self._request(lines, call)._replace(quiet_s=quiet_s)
+        request.message.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
+        try:
+            raw = self._checked(lines, request, min(seconds, self._deadline_s), limit, fresh=True)
+        finally:
+            lines.close()
+        if raw.status >= _REDIRECT:
+            return self._judge(raw, pause(raw.status, raw.headers, 1), None)
+        return Reply(raw.status, raw.body.decode("utf-8", "replace"), raw.headers)
+
     def close(self) -> None:
         """Close every connection. May be repeated."""
         self._lines.close()
@@ -122,17 +141,24 @@ class HttpClient:
         """Return `text` without the key."""
         return text.replace(self._key.reveal(), "***") if self._key else text
 
-    def _exchange(self, call: Call, seconds: float) -> _Raw:
+    def _request(self, lines: _Lines, call: Call) -> _Request:
         url = self._base + call.route.replace("{id}", quote(call.target, safe=""))
         content = None if call.body is None else json.dumps(call.body, allow_nan=False)
         auth = _Bearer(self._key) if self._key else None
-        request = self._lines.build(call.method, url, call.query, content, auth=auth)
+        return lines.build(call.method, url, call.query, content, auth=auth)
+
+    def _exchange(self, call: Call, seconds: float) -> _Raw:
+        # A server may close an idle connection at any moment: then the fate of a request on it is unknown.
+        request = self._request(self._lines, call)
+        return self._checked(self._lines, request, seconds, MAX_BODY, fresh=not call.safe)
+
+    def _checked(self, lines: _Lines, request: _Request, seconds: float, limit: int, *, fresh: bool) -> _Raw:
         try:
-            # A server may close an idle connection at any moment: then the fate of a request on it is unknown.
-            raw = self._lines.fetch(request, seconds, MAX_BODY, fresh=not call.safe)
+            raw = lines.fetch(request, seconds, limit, fresh=fresh)
         except ProviderError as error:
             # The frames below hold what the server sent: it may have echoed the key.
             raise error.with_traceback(None) from error.__cause__
+        self._pacer.heed(raw.headers)
         return self._without_key(raw)
 
     def _without_key(self, raw: _Raw) -> _Raw:
@@ -146,22 +172,25 @@ class HttpClient:
         if raw.status == TOO_MANY:
             raise self._too_many(raw, text, wait)
         if raw.status >= SERVER_ERROR:
-            raise ReplyError(f"{self._host} answered with error {raw.status}", hint=_LATER)
+            raise ReplyError(f"{self._host} answered with error {raw.status}", hint=IN_TROUBLE)
         if _REDIRECT <= raw.status < _REFUSED:
-            raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed", hint=_ANOTHER)
+            raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed", hint=NOT_ITSELF)
+        if raw.status == _NO_CONTENT:
+            return Reply(raw.status, None, raw.headers)
         try:
             body = parse_json(text, fields if raw.status < _REFUSED else None)
         except ValueError as error:
             if raw.status < _REFUSED:
                 message = f"{self._host} answered {raw.status} with no JSON"
-                raise ReplyError(message, hint=_ANOTHER) from error.with_traceback(None)
+                raise ReplyError(message, hint=NOT_ITSELF) from error.with_traceback(None)
             body = clean(text, 300)
         return Reply(raw.status, body, raw.headers)
 
     def _too_many(self, raw: _Raw, text: str, wait: float) -> NotReadyError:
         reset = number(raw.headers.get("x-ratelimit-reset"), 0, 1 << 33)
         with contextlib.suppress(ValueError):
-            text = str(mapping(parse_json(text)).get("error") or text)
+            body = mapping(parse_json(text))
+            text = str(body.get("error") or body.get("detail") or text)
         message = f"too many requests to {self._host}: {clean(text)}"
         if reset is None:
             return NotReadyError(message, retry_after=wait)
@@ -189,6 +218,7 @@ class _Bearer(httpx.Auth):
 class _Request(NamedTuple):
     message: httpx.Request
     auth: httpx.Auth | None
+    quiet_s: float | None = None
 
 
 class _Lines:
@@ -294,12 +324,12 @@ class _Line:
             raw = self._exchange(request, limit)
         except httpx.HTTPError as error:
             self.was_cut = not (self._expired or isinstance(error, httpx.TimeoutException | httpx.ConnectError))
-            raise _mapped(error, request.message.url, seconds, expired=self._expired) from _bare(error)
+            raise _mapped(error, str(request.message.url), seconds, expired=self._expired) from _bare(error)
         finally:
             timer.cancel()
             timer.join()
-        if self._expired:
-            raise _too_slow(request.message.url, seconds)
+        if self._expired and request.quiet_s is None:
+            raise too_slow(str(request.message.url), seconds)
         return raw
 
     def close(self) -> None:
@@ -309,7 +339,10 @@ class _Line:
         response = self._client.send(request.message, stream=True, auth=request.auth)
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}
-            return _Raw(response.status_code, _body(response, limit), headers)
+            if request.quiet_s is None or response.status_code >= _REDIRECT:
+                return _Raw(response.status_code, whole_body(response, limit), headers)
+            request.message.extensions["timeout"]["read"] = request.quiet_s
+            return _Raw(response.status_code, _heard(response, limit), headers)
         finally:
             response.close()
 
@@ -333,41 +366,21 @@ class _Line:
                 self._socket.shutdown(2)
 
 
-def _body(response: httpx.Response, limit: int) -> bytes:
-    """Read at most `limit` bytes, unpacked; a bomb is noticed before it has been unpacked whole."""
-    packed = response.headers.get("content-encoding", "identity").strip().lower()
-    if packed not in {"identity", "gzip", ""}:
-        raise ReplyError(f"{response.url.host} answered in an encoding that was not asked for")
-    unpack = zlib.decompressobj(wbits=31) if packed == "gzip" else None
-    body = bytearray()
-    for chunk in response.iter_raw(65536):
-        try:
-            body += unpack.decompress(chunk, limit + 1 - len(body)) if unpack else chunk
-        except zlib.error as error:
-            raise ReplyError(f"{response.url.host} sent broken gzip") from error
-        if len(body) > limit:
-            raise ReplyError(f"{response.url.host} sent more than {limit >> 20} MiB")
-    return bytes(body)
+def _heard(response: httpx.Response, limit: int) -> bytes:
+    """Return what a stream says until it is quiet, cut, over, or longer than `limit`."""
+    heard = bytearray()
+    with contextlib.suppress(httpx.HTTPError):
+        for chunk in response.iter_raw():
+            heard += chunk
+            if len(heard) > limit:
+                break
+    return bytes(heard[:limit])
 
 
-def _mapped(error: httpx.HTTPError, url: httpx.URL, seconds: float, *, expired: bool) -> UnreachableError:
+def _mapped(error: httpx.HTTPError, url: str, seconds: float, *, expired: bool) -> UnreachableError:
     if expired or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-        return _too_slow(url, seconds)
-    message = f"no answer from {_place(url)}: {clean(str(error)).rstrip('.') or 'timed out'}"
-    never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-    return UnreachableError(message, hint=_way_out(url), never_sent=never_sent)
-
-
-def _too_slow(url: httpx.URL, seconds: float) -> UnreachableError:
-    return UnreachableError(f"no whole answer from {_place(url)} in {seconds:.0f} s", hint=_way_out(url))
-
-
-def _place(url: httpx.URL) -> str:
-    return url.netloc.decode("ascii", "replace")
-
-
-def _way_out(url: httpx.URL) -> str:
-    return _SANDBOX if is_loopback(str(url)) else _NETWORK
+        return too_slow(url, seconds)
+    return no_answer(url, clean(str(error)), never_sent=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout))
 
 
 def _bare(error: BaseException) -> BaseException:

@@ -10,12 +10,18 @@ import unicodedata
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from gpuplug.types import ZERO, Money
+
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _NAN = Decimal("NaN")
+_LARGEST_ID = 1 << 53
+_DEAREST = 1_000_000
+_LEAST_SENSIBLE = Decimal("0.01")
+_MOST_SENSIBLE = Decimal(200)
 # Control, format (bidi among them), surrogate, private and unassigned characters.
 _TRICKS = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -95,6 +101,12 @@ def integer(value: object, low: int, high: int) -> int | None:
     return None if exact is None else int(exact)
 
 
+def digits(value: object) -> str:
+    """Return a positive whole number, as providers use for ids, as digits; "" for everything else."""
+    known = integer(value, 1, _LARGEST_ID)
+    return "" if known is None else str(known)
+
+
 def clean(value: object, limit: int = 120) -> str:
     """Return `value` as one line of at most `limit` visible characters; "" when it is no text or number."""
     if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
@@ -121,3 +133,13 @@ def http_date(headers: Mapping[str, str]) -> dt.datetime | None:
 def mapping(value: object) -> Mapping[str, object]:
     """Return `value` when it is a JSON object, an empty one otherwise."""
     return value if isinstance(value, dict) else {}
+
+
+def price(value: object) -> tuple[Money, str]:
+    """Return a price per hour, and in words why it cannot be believed; "" when it can."""
+    told = number(value, 0, _DEAREST)
+    if told is None:
+        return ZERO, "its price is no number"
+    if not _LEAST_SENSIBLE <= told <= _MOST_SENSIBLE:
+        return Money.dollars(told), f"its price is outside ${_LEAST_SENSIBLE} to ${_MOST_SENSIBLE} an hour"
+    return Money.dollars(told), ""

@@ -70,7 +70,7 @@ def _values(start: StartParams, destroy: SelfDestroy) -> list[tuple[str, str]]:
         ("GP_BUDGET", str(start.budget_s)),
         ("GP_URL_HEAD", head),
         ("GP_ID_VAR", variable),
-        ("GP_URL_TAIL", tail),
+        *([("GP_URL_TAIL", tail)] if tail else []),
         ("GP_KEY_VAR", destroy.key_variable if _NAME.fullmatch(destroy.key_variable) else ""),
     ]
 

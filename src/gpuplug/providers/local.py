@@ -48,8 +48,8 @@ class LocalProvider:
         """Nothing is held. May be repeated."""
 
     def offers(self, query: Query) -> OfferList:
-        """Offer this computer's GPUs, or "CPU" when it has none. May be repeated."""
-        return OfferList(free_offers(self.name, "this computer", self._models(), query.gpus))
+        """Offer this computer's GPUs, or "CPU" when it has none; nobody can bid for them. May be repeated."""
+        return OfferList(free_offers(self.name, "this computer", self._models(), query))
 
     def launch(self, offer: Offer, spec: Spec, label: str) -> str:
         """Make the instance's folder and return its name. Costs nothing.

@@ -75,6 +75,8 @@ class Wire:
             return None
         if fault.name in {"rate_limit", "quota"}:
             return refusal(fault)
+        if fault.name == "drop_before":
+            return await _drop(request)
         return _instead(fault, request)
 
     async def after(
@@ -85,7 +87,7 @@ class Wire:
         if fault is None:
             return reply
         if fault.name == "drop_after":
-            return _drop(request)
+            return await _drop(request)
         if fault.name == "error_after":
             return web.Response(status=int(fault.number("code", 500)), text="Internal Server Error")
         data = reply.body if isinstance(reply, web.Response) else b""
@@ -105,7 +107,9 @@ def retry_after(fault: Fault) -> dict[str, str]:
     return {"Retry-After": str(fault.more["retry_after"])} if "retry_after" in fault.more else {}
 
 
-def _drop(request: web.Request) -> web.Response:
+async def _drop(request: web.Request) -> web.Response:
+    # Whatever is left unread would turn the end of the connection into a reset.
+    await request.read()
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -113,8 +117,6 @@ def _drop(request: web.Request) -> web.Response:
 
 def _instead(fault: Fault, request: web.Request) -> web.Response:
     more = fault.more
-    if fault.name == "drop_before":
-        return _drop(request)
     if fault.name == "html":
         return web.Response(text=HTML, content_type="text/html")
     if fault.name == "cloudflare":

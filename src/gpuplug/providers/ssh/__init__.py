@@ -83,7 +83,7 @@ class SshProvider:
         Raises:
             ProviderError: the machine has no Python 3.8, or is no Linux.
         """
-        return OfferList(free_offers(self.name, self._address, self._look(), query.gpus))
+        return OfferList(free_offers(self.name, self._address, self._look(), query))
 
     def launch(self, offer: Offer, spec: Spec, label: str) -> str:
         """Make the instance's folder and return its name. Costs nothing.

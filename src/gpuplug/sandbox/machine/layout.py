@@ -125,7 +125,7 @@ class Layout:
     def _path_variables(self) -> dict[str, str]:
         """Return the variables that stand for system paths where the real ones are this computer's."""
         port = {"GP_SSH_PORT": str(self._port)}  # the network is shared with this computer, whose port 22 is not ours
-        sshd = {"GP_SSHD": self._control("bin/sshd")}
+        sshd = {"GP_SSHD": self._sshd}
         if self._isolated:
             return port if self._spec.sshd_enabled else port | sshd
         return (
@@ -138,8 +138,15 @@ class Layout:
                 "GP_INIT_ENVIRON": self._control("environ"),
                 "GP_UPTIME": self._uptime_file or "/proc/uptime",
                 "GP_SSHD_PID": self._inside("run/sshd.pid"),
+                "GP_VOLUME": self._inside("workspace"),
+                "GP_IMAGE_START": self._inside("start.sh"),
             }
         )
+
+    @property
+    def _sshd(self) -> str:
+        """Where the image has its SSH server, or will have it once it is installed."""
+        return self._control("bin/sshd") if self._spec.sshd_installed else self._inside("var/sshd")
 
     @property
     def _uptime_file(self) -> str:
@@ -186,6 +193,19 @@ class Layout:
             script = self._asyncssh_script(env, paths.pid_file)
         if self._spec.sshd_installed:
             self.disk.write_control("bin/sshd", script, 0o755)
+        else:
+            self.disk.write_control("openssh-server", script, 0o755)
+            self.disk.write_control("bin/apt-get", self._installer(), 0o755)
+
+    def _installer(self) -> str:
+        """Return a stand-in for `apt-get` that knows one package: nothing is fetched, and this computer stays as it is."""
+        package, program = shlex.quote(self._control("openssh-server")), shlex.quote(self._sshd)
+        return (
+            "#!/bin/sh\n"
+            'case " $* " in *" install "*" openssh-server "*) ;; *) exit 0 ;; esac\n'
+            'echo "Setting up openssh-server (sandbox) ..."\n'
+            f"cp {package} {program} && chmod 755 {program}\n"
+        )
 
     def _write_stand_ins(self) -> None:
         """Put the programs that an instance always has, and this computer has not, on the machine's PATH."""

@@ -34,7 +34,8 @@ class MachineSpec:
         start_delay: seconds from "sshd is up" to the start command.
         auth_lag: seconds from "sshd is up" during which every key is refused.
         sshd_enabled: False makes an image without a running sshd; `$GP_SSHD` starts one.
-        sshd_installed: False makes an image without an sshd: `$GP_SSHD` names a program that is not there.
+        sshd_installed: False makes an image without an sshd: `$GP_SSHD` names a program that is not there until
+            `apt-get install openssh-server` was run.
         mounts: folders of this computer that stand at other paths of the machine, and outlive it.
         fixed_host_key: sshd keeps the key that the image was built with, whatever the start command does.
         isolation: `bubblewrap` (own view of files and processes), `variables` (own folder only), or

@@ -65,7 +65,11 @@ class Door:
         return handle
 
     def headers(self) -> dict[str, str]:
-        """Return what every answer to a known key tells of the rate limits."""
+        """Return what every answer to a known key tells of the rate limits; nothing while there are none."""
+        # A used-up quota that is not kept would be a lie.
+        return self._quota() if self._cloud.strict else {}
+
+    def _quota(self) -> dict[str, str]:
         now, calls = self._cloud.clock.now(), self._cloud.account.calls
         told = []
         for name, quota, length in WINDOWS:
@@ -135,7 +139,7 @@ class Door:
         return self._limited(Problem(429, "rate limit exceeded"), fault)
 
     def _limited(self, problem: Problem, fault: Fault | None) -> web.Response:
-        headers = self.headers()
+        headers = self._quota()
         wait = headers["RateLimit"].split(",")[0].rpartition("t=")[2]
         if fault is not None:
             wait = str(fault.more.get("retry_after", 12))
