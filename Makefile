@@ -9,7 +9,7 @@ demo: .venv/demo ## run the first notebook on a rented (make-believe) GPU and pr
 	$(BIN)/gpuplug sandbox run --seed 7 -- $(BIN)/python notebooks/show.py notebooks/01_first_cell.ipynb
 
 test: .venv/test ## run all tests; they mostly wait for real processes, so three workers fit on two cores
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile -rs
 
 check: .venv/test ## format, lint, types, layers, drawing
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from gpuplug.providers import Access
+from gpuplug.providers._http import HttpClient
 from gpuplug.testing import FakeClock
 from gpuplug.types import Clock, Secret
 
@@ -147,3 +148,13 @@ def serving() -> Iterator[Api]:
         yield api
     finally:
         api.close()
+
+
+@contextlib.contextmanager
+def calling(url: str, clock: FakeClock | None = None, **more: float) -> Iterator[HttpClient]:
+    """Open the shared HTTP client on `url`."""
+    client = HttpClient(url, Secret(KEY), clock or FakeClock(), **more)  # type: ignore[arg-type]
+    try:
+        yield client
+    finally:
+        client.close()

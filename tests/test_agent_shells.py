@@ -5,26 +5,27 @@ from __future__ import annotations
 import json
 import sys
 import venv
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from agent_kit import Control, installed
+from interpreters_kit import find_python
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-PYTHONS = [Path.home() / f".pyenv/versions/{version}/bin/python" for version in ("3.8.18", "3.12.1", "3.13.0")]
+PYTHONS = ("3.8", "3.12", "3.13")
 PNG = b"\x89PNG\r\n\x1a\n"
 ASK_TWICE = "a = input('one ')\nimport getpass\nprint(a, getpass.getpass())"
 
 
-@pytest.fixture(scope="module", params=PYTHONS, ids=lambda python: python.parent.parent.name)
+@pytest.fixture(scope="module", params=PYTHONS)
 def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
-    python: Path = request.param
-    if not python.exists():
-        pytest.skip(f"no {python}")
-    with installed(tmp_path_factory.mktemp("plain") / "home", str(python)) as machine:
+    python = find_python(request.param)
+    if python is None:
+        pytest.skip(f"no Python {request.param} here")
+    with installed(tmp_path_factory.mktemp("plain") / "home", python) as machine:
         yield machine.control()
 
 
@@ -99,6 +100,15 @@ def test_without_ipython_interrupts_and_deaths_work(plain: Control) -> None:
     assert (ran.status, ran.only("error")[0].header["ename"]) == ("interrupted", "KeyboardInterrupt")
     assert plain.cell("import os\nos.abort()").done["signal"] == 6
     assert plain.cell("'x' in globals()").forms("result") == [{"text/plain": b"False"}]
+
+
+def test_without_ipython_an_interrupt_of_a_flood_shows_the_cell_alone(plain: Control) -> None:
+    cell = plain.start("import sys\nwhile True: print('out', flush=True); print('err', file=sys.stderr)")
+    plain.until(lambda event: event.kind == "stream")
+    plain.interrupt(cell)
+    lines = json.loads(plain.finish(cell).only("error")[0].payload)
+    assert lines[-1] == "KeyboardInterrupt"
+    assert [line for line in lines if line.startswith("  File ")] == [line for line in lines if '"<cell ' in line]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuplug import config
-from gpuplug.errors import AuthError, UnknownNameError, UnknownOptionError, UsageError
+from gpuplug.errors import AuthError, LedgerError, UnknownNameError, UnknownOptionError, UsageError
 from gpuplug.types import Cloud, GpuWish, Money, SshTarget
 
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ def test_an_unknown_option_names_the_nearest_one(typed: str, guess: str) -> None
         ("--disk 3", "'3'"),
         ("-g RTX_4090:99", "1 to 16"),
         ("-o 1x", "1x"),
+        ("-i a,2b", "2b"),
+        ("--out ../evil", "../evil"),
+        ("--out a/../../evil", "evil"),
+        ("--out /etc", "/etc"),
+        ("--out '~/x'", "~/x"),
+        ("--out .", "'.'"),
         ("-g 'open", "quot"),
         ("--cloud private", "private"),
         ("--min-net fast", "fast"),
@@ -107,6 +113,23 @@ def test_a_value_that_does_not_fit_is_named_in_the_error(typed: str, said: str) 
         config.parse(typed, config.CELL, {})
     assert said in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["--max-price x", "--budget 0", "--for 1y", "--disk 3", "-g T4:99", "-i 1x", "-o 1x", "--out ..", "--image -"],
+)
+def test_a_value_that_does_not_fit_has_a_hint_that_can_be_typed(typed: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.parse(typed, config.CELL, {})
+    option, _, value = caught.value.hint.partition(" ")
+    assert option.startswith("--")
+    assert value
+    config.parse(caught.value.hint, config.CELL, {})
+
+
+def test_a_folder_for_results_is_taken_in_its_plain_form() -> None:
+    assert config.parse("--out ./res/ --out a/b", config.CELL, {}).out == ("res", "a/b")
 
 
 def test_the_environment_sets_defaults_and_the_line_wins_over_it() -> None:
@@ -171,6 +194,14 @@ def test_an_unknown_platform_and_a_missing_key_say_what_to_do(tmp_path: Path) ->
 def test_the_home_folder_is_private(tmp_path: Path) -> None:
     made = config.home({"GPUPLUG_HOME": str(tmp_path / "h")})
     assert made.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_folder_that_cannot_be_made_is_a_ledger_error_that_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LedgerError, match="Not a directory") as caught:
+        config.home({"GPUPLUG_HOME": str(tmp_path / "file" / "h")})
+    assert str(tmp_path / "file" / "h") in caught.value.message
+    assert "GPUPLUG_HOME" in caught.value.hint
 
 
 @pytest.mark.parametrize(("text", "amount"), [("5/day", "5"), ("$2.50", "2.5"), ("", None)])

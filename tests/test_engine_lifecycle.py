@@ -130,7 +130,7 @@ def test_three_offers_that_fail_in_three_ways_lead_to_the_fourth_and_each_cost_i
     assert nb.talk.text == "fourth\n"
     assert len(place.requests("create")) == 4
     told = [note for note in nb.talk.notes if "/h: " in note and "the cheapest" not in note]
-    reasons = ("was taken", "was rented", "is failed")
+    reasons = ("was taken", "was rented", "has failed")
     assert all(reason in note for reason, note in zip(reasons, told, strict=True))
     assert ["it cost " in note for note in told] == [False, True, True]
     assert place.meter()["billing_now"] == 1

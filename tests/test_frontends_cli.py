@@ -51,6 +51,15 @@ def test_every_command_succeeds_with_data_on_stdout_and_nothing_on_stderr(
     assert said.err == ""
 
 
+def test_a_home_that_cannot_be_made_is_one_line_and_a_hint(home: Path) -> None:
+    (home / "file").touch()
+    failed = command(home, "status", GPUPLUG_HOME=str(home / "file" / "gp"))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: the folder ")
+    assert "hint: set GPUPLUG_HOME" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
 @pytest.mark.parametrize("verb", ["status", "prices", "ls", "down", "spend"])
 @pytest.mark.usefixtures("home")
 def test_every_command_answers_with_one_line_of_json_when_asked_to(

@@ -52,6 +52,28 @@ def test_the_wait_is_one_line_and_the_cost_comes_last(page: Kernel) -> None:
     assert last == ["display_data", "execute_result", "display_data"]
 
 
+def test_on_a_warm_machine_the_dry_run_says_what_an_hour_and_the_cell_cost(page: Kernel) -> None:
+    page.run(f"%%remote_gpu {RENT}\npass")
+    shown = page.run(f"%%remote_gpu {RENT} -n\npass").out
+    assert "would run on the warm instance of this notebook, RTX 4090 vast #" in shown
+    assert "/h (simulated); the cell costs that price for as long as it runs, ten minutes of it $0." in shown
+
+
+def test_a_market_where_no_rent_asks_is_not_said_to_ask(page: Kernel) -> None:
+    shown = page.run("%gpu").out
+    assert "asks" not in shown
+    assert "simulated: nothing costs real money" in shown
+
+
+def test_reloading_the_extension_says_once_what_bills(page: Kernel) -> None:
+    page.run(f"%%remote_gpu {RENT}\npass")
+    shown = page.run("%reload_ext gpuplug").out
+    assert shown.count("1 instance billing") == 1
+    assert shown.splitlines()[-1] == "gpuplug: vast; loaded again"
+    assert "1 instance billing" in page.run("%unload_ext gpuplug").out
+    assert "1 instance billing" in page.run("%load_ext gpuplug").out
+
+
 def test_the_error_of_a_cell_is_followed_by_what_still_bills(page: Kernel) -> None:
     shown = page.run(f"%%remote_gpu {RENT}\n1 / 0")
     assert "ZeroDivisionError: division by zero" in shown.error
@@ -83,7 +105,7 @@ def test_an_interrupt_while_the_machine_boots_ends_it_and_says_what_bills(page: 
 def test_a_refusal_is_one_message_with_the_price_to_type(page: Kernel, place: RunningMarket) -> None:
     before = len(place.requests("create"))
     shown = page.run("%%remote_gpu --new -p vast -g RTX_4090 --max-price 0.01\npass")
-    assert shown.error.startswith("TooDearError: no RTX_4090 under $0.0100/h on vast; the cheapest is $0.")
+    assert shown.error.startswith("TooDearError: no RTX_4090 under $0.01/h on vast; the cheapest is $0.")
     assert "hint: --max-price 0." in shown.error
     assert len(place.requests("create")) == before
 

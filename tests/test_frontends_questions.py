@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SLEEPER = "%%remote_gpu\nkept = 1\nimport time\nprint('go', flush=True)\ntime.sleep(60)"
+FLOOD = "%%remote_gpu\nimport sys\nwhile True: print('go'); print('err', file=sys.stderr)"
 STUBBORN = """%%remote_gpu
 import time
 print('go', flush=True)
@@ -58,6 +59,13 @@ def test_an_interrupt_is_a_keyboard_interrupt_there_and_the_state_is_kept(page: 
     assert "gpuplug" not in shown.error
     assert any("interrupt again to leave it running" in text for text in shown.page)
     assert page.run("%%remote_gpu\nkept").result == "1"
+
+
+def test_an_interrupt_in_the_midst_of_a_flood_of_output_shows_the_cell_and_nothing_of_ours(page: Kernel) -> None:
+    shown = page.run(FLOOD, watch=once(page, "go"))
+    assert "----> 2 while True" in shown.error
+    assert "KeyboardInterrupt" in shown.error
+    assert "gpuplug" not in shown.error
 
 
 def test_a_second_interrupt_leaves_the_cell_and_says_so(page: Kernel) -> None:

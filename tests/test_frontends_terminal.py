@@ -90,6 +90,29 @@ def test_in_a_terminal_the_wait_is_redrawn_and_questions_are_answered(tmp_path: 
     assert "local - " in seen
 
 
+def test_in_a_terminal_our_own_lines_begin_at_the_left_and_the_line_of_phases_ends(tmp_path: Path) -> None:
+    seen = typed(tmp_path, "", "%%remote_gpu\nprint('x', end='')")
+    assert "\nx\nlocal - " in seen
+    assert "run ..." not in seen
+
+
+def test_a_terminal_that_cannot_redraw_shows_what_was_sent_below_the_phases(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    seen = typed(tmp_path, "", "%%remote_gpu\nprint(open('a.txt').read(), end='')", NO_COLOR="1")
+    lines = seen.splitlines()
+    sent = lines.index("sent 1 of 1 files, 1 B")
+    assert "agent " in lines[sent - 1]
+    assert lines[sent + 1] == "x"
+    assert lines[sent + 2].startswith("local - ")
+    assert "..." not in seen
+
+
+def test_in_a_pipe_no_empty_line_is_added_to_the_talk(tmp_path: Path) -> None:
+    out, err = piped(tmp_path, "%%remote_gpu\nprint('x', end='')")
+    assert "x" in out
+    assert "" not in err.splitlines()
+
+
 def test_no_color_means_plain_lines_in_a_terminal_too(tmp_path: Path) -> None:
     seen = typed(tmp_path, "", "%%remote_gpu\nprint('hello')\n1 / 0", NO_COLOR="1")
     assert "hello\n" in seen

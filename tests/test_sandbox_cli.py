@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +66,9 @@ def test_run_of_a_missing_command_gives_127() -> None:
     assert "cannot run '/no/such/command'" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_run_passes_signals_on_and_lets_the_command_end_by_itself(number: signal.Signals) -> None:
-    script = 'trap "echo got; exit 3" INT TERM; echo ready; while :; do read -r line; done'
+    script = 'trap "echo got; exit 3" INT TERM HUP; echo ready; while :; do read -r line; done'
     argv = [sys.executable, "-m", "gpuplug.sandbox.cli", "run", "--", "bash", "-c", script]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=child_environment()
@@ -76,6 +79,45 @@ def test_run_passes_signals_on_and_lets_the_command_end_by_itself(number: signal
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (3, "got\n")
     assert json.loads(err.splitlines()[-1])["billing_now"] == 0
+
+
+def test_closing_the_terminal_of_a_run_ends_the_command_and_every_machine_and_leaves_no_folder(tmp_path: Path) -> None:
+    rent_and_stay = RENT.replace("sys.exit(7)", "sys.stdout.flush(); import time; time.sleep(1000)")
+    pid, terminal = pty.fork()
+    if pid == 0:  # a process of its own session, whose terminal this is
+        argv = [sys.executable, "-m", "gpuplug.sandbox.cli", "run", "--pull", "0", "--", sys.executable, "-c"]
+        os.execve(sys.executable, [*argv, rent_and_stay], child_environment(TMPDIR=str(tmp_path)))  # noqa: S606 - as a terminal does
+    try:
+        seen = b""
+        while b"/home" not in seen:
+            seen += os.read(terminal, 4096)
+        wait_until(lambda: len(_descendants(pid)) > 1)
+        before = _descendants(pid)
+    finally:
+        os.close(terminal)
+        status = os.waitpid(pid, 0)[1]
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    wait_until(lambda: not any(Path(f"/proc/{each}").exists() for each in before))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_market_that_nohup_started_outlives_its_terminal() -> None:
+    argv = ["nohup", sys.executable, "-m", "gpuplug.sandbox.cli", "serve", "--json"]
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=child_environment(),
+    ) as process:
+        assert process.stdout is not None
+        meter = json.loads(process.stdout.readline())["meter_url"]
+        process.send_signal(signal.SIGHUP)
+        with urllib.request.urlopen(meter, timeout=20) as reply:  # noqa: S310 - of the market on this computer
+            assert json.load(reply)["billing_now"] == 0
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_serve_prints_an_environment_that_a_shell_can_read() -> None:
@@ -129,12 +171,43 @@ def test_speed_makes_sandbox_hours_pass_in_seconds() -> None:
         assert shop.control()["now"] > 600
 
 
-def test_a_command_line_that_makes_no_sense_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv in (["run"], ["serve", "--speed", "0"], []):
-        with pytest.raises(SystemExit) as ended:
-            main(argv)
-        assert ended.value.code == 2
-    assert "run needs a command after --" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("run", "run needs a command after --"),
+        ("", "verb"),
+        ("serve --speed 0", "'0'"),
+        ("serve --speed nan", "'nan'"),
+        ("serve --speed inf", "'inf'"),
+        ("serve --speed fast", "'fast'"),
+        ("serve --pull -5", "'-5'"),
+        ("serve --pull soon", "'soon'"),
+        ("serve --port 99999", "'99999'"),
+        ("serve --port -1", "'-1'"),
+        ("serve --port http", "'http'"),
+        ("serve --seed x", "'x'"),
+    ],
+)
+def test_a_command_line_that_makes_no_sense_is_refused_in_one_line_with_a_hint(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code == 2
+    first, empty, hint = capsys.readouterr().err.splitlines()
+    assert first.startswith("gpuplug sandbox: ")
+    assert said in first
+    assert (empty, hint.startswith("hint: gpuplug sandbox")) == ("", True)
+
+
+@pytest.mark.parametrize("verb", [["serve"], ["run", "--", "true"]])
+def test_a_port_in_use_is_said_in_one_line_with_a_hint(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert main([verb[0], "--port", port, *verb[1:]]) == 1
+    first, empty, hint = capsys.readouterr().err.splitlines()
+    assert first == f"gpuplug sandbox: port {port} of 127.0.0.1 cannot be opened: Address already in use"
+    assert (empty, "--port" in hint) == ("", True)
 
 
 def test_nothing_of_ours_is_imported_by_the_sandbox() -> None:

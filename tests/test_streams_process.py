@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,9 +89,7 @@ def test_close_reaps_the_child(connection: ProcessConnection) -> None:
 def test_close_kills_a_child_that_ignores_the_request(connection: ProcessConnection) -> None:
     stream = connection.run("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     assert stream.read(6) == b"ready\n"
-    began = time.monotonic()
     stream.close()
-    assert 1.5 < time.monotonic() - began < 4
     with pytest.raises(ChildProcessError):
         os.waitpid(_child(stream), os.WNOHANG)
 

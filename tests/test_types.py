@@ -38,7 +38,19 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("micros", "shown"),
-    [(1_200_000, "$1.20"), (4600, "$0.0046"), (0, "$0.00"), (310_000, "$0.31"), (50, "<$0.0001"), (51, "$0.0001")],
+    [
+        (1_200_000, "$1.20"),
+        (1_234_567, "$1.23"),
+        (999_999, "$1.00"),
+        (310_000, "$0.31"),
+        (255_000, "$0.255"),
+        (50_000, "$0.05"),
+        (4600, "$0.0046"),
+        (51, "$0.0001"),
+        (50, "<$0.0001"),
+        (0, "$0.00"),
+        (-50_000, "$-0.05"),
+    ],
 )
 def test_money_is_shown_with_the_digits_that_matter(micros: int, shown: str) -> None:
     assert str(Money(micros)) == shown

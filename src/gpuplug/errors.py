@@ -147,9 +147,16 @@ class ReplyError(ProviderError):
 
 
 class UnreachableError(ProviderError):
-    """No answer: network, DNS, TLS or time-out."""
+    """No answer: network, DNS, TLS or time-out.
+
+    `never_sent` says that no connection came about, so that the server has seen nothing of the request.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, hint: str = "", never_sent: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.never_sent = never_sent
 
 
 class HostError(GpuplugError):
@@ -206,7 +213,7 @@ class RemoteError(GpuplugError):
     def _render_traceback_(self) -> list[str]:
         """Show the remote lines in place of this process's own (IPython's protocol)."""
         after = [line for line in (self.billing, self.hint and f"hint: {self.hint}") if line]
-        return [*(self.traceback or (str(self),)), *after]
+        return [*(self.traceback or (self.message,)), *after]
 
 
 class DetachedError(GpuplugError):

@@ -55,12 +55,15 @@ class Money:
         return Money(self.micros - other.micros)
 
     def __str__(self) -> str:
-        """Dollars with two digits, or four below ten cents: `$1.20`, `$0.0046`; what rounds to nothing is `<$0.0001`."""
+        """Dollars with two digits, below a dollar with up to four where they say something.
+
+        `$1.20`, `$0.05`, `$0.255`, `$0.0046`; what rounds to nothing is `<$0.0001`.
+        """
         value = Decimal(self.micros) / _MICROS
         if 0 < self.micros < _LEAST_SHOWN:
             return "<$0.0001"
-        digits = 2 if self.micros == 0 or abs(self.micros) >= _MICROS // 10 else 4
-        return f"${value:.{digits}f}"
+        dollars, _, digits = f"{value:.{2 if abs(self.micros) >= _MICROS else 4}f}".partition(".")
+        return f"${dollars}.{digits.rstrip('0'):0<2}"
 
     def exact(self) -> str:
         """Return all six digits without the sign `$`: `0.004600`."""

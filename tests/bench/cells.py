@@ -86,7 +86,8 @@ def _ready_s() -> float:
 @contextlib.contextmanager
 def _ipykernel() -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
-        manager = KernelManager()
+        # Over TCP, the default, the kernel warns that others on this computer may listen.
+        manager = KernelManager(transport="ipc", ip=f"{folder}/kernel")
         manager.start_kernel(cwd=str(Path(folder)))
         client = manager.client()
         client.start_channels()

@@ -6,7 +6,6 @@ mid-session is broken. `pip-freeze.txt` is what the hosted runtime published in 
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from interpreters_kit import find_python  # noqa: E402 - found through the path above
+
 FREEZE = Path(__file__).parent / "pip-freeze.txt"
 HOSTED = ROOT / ".venv-colab"
 NEWEST = ROOT / ".venv"
@@ -26,14 +29,9 @@ LIMIT_S = 300
 
 
 def python_of_the_hosted_runtime() -> str:
-    """Return a Python 3.13 (`PYTHON313`, on PATH, beside this one) where there is one, else this one, and say so."""
-    beside = sorted(Path(sys.base_prefix).parent.glob("3.13*/bin/python3.13"), reverse=True)
-    places = (os.environ.get("PYTHON313", ""), "python3.13", *map(str, beside))
-    for candidate in filter(None, map(shutil.which, places)):
-        # A version manager's stand-in is on PATH even where it leads nowhere, so the version is asked for.
-        asked = subprocess.run([candidate, "--version"], check=False, text=True, capture_output=True)
-        if asked.returncode == 0 and asked.stdout.startswith("Python 3.13."):
-            return candidate
+    """Return a Python 3.13 where there is one, else this one, and say so."""
+    if found := find_python("3.13"):
+        return found
     sys.stderr.write(f"no Python 3.13 here (set PYTHON313): using {sys.version.split()[0]}\n")
     return sys.executable
 

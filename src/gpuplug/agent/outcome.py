@@ -1,7 +1,11 @@
 """How a cell ended, told from what it raised."""
 
+import os
 import sys
+from types import TracebackType
 from typing import NamedTuple, Optional
+
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
 
 
 class Outcome(NamedTuple):
@@ -31,6 +35,24 @@ def text_of(error: object) -> str:
         return str(error)
     except Exception:  # noqa: BLE001 - the user's class may raise anything
         return "<exception str() failed>"
+
+
+def drop_our_end(traceback: Optional[TracebackType]) -> None:
+    """Take the agent's own frames off the end of `traceback`: what a cell calls there is, to it, the end of the world."""
+    last = cut = None  # the last frame of others, and the same once one of ours is behind it
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_globals.get("__package__") == __package__:
+            cut = cut or last
+        elif cut is None or not _is_library(frame.f_code.co_filename):
+            last, cut = traceback, None
+        traceback = traceback.tb_next
+    if cut is not None:
+        cut.tb_next = None
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith((_LIBRARY, "<frozen ")) and "-packages" not in file
 
 
 class Leave:

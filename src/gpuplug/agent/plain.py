@@ -11,7 +11,7 @@ import types
 from typing import Any, Callable, Dict, Optional
 
 from .display import Display, forms_of
-from .outcome import Leave, Outcome, outcome_of, text_of
+from .outcome import Leave, Outcome, drop_our_end, outcome_of, text_of
 
 _AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
@@ -86,6 +86,7 @@ class PlainShell:
         """Show what was raised and say what it means."""
         found = outcome_of(error)
         if found.status != "exited":
+            drop_our_end(error.__traceback__)
             lines = traceback.format_exception(type(error), error, _cells_part(error))
             self._display.error(type(error).__name__, text_of(error), "".join(lines).splitlines())
         return found

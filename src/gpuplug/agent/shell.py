@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import sys
 import warnings
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -13,7 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from .display import Display
-from .outcome import Leave, Outcome, outcome_of, text_of
+from .outcome import Leave, Outcome, drop_our_end, outcome_of, text_of
 
 
 class _Compiler(CachingCompiler):  # type: ignore[misc]  # IPython is not here when types are checked
@@ -73,6 +74,11 @@ class _Shell(InteractiveShell):  # type: ignore[misc]  # likewise
 
     def _tee(self, *_: object, **__: object) -> "contextlib.nullcontext[None]":
         return contextlib.nullcontext()
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **more: Any) -> None:  # noqa: ANN401 - IPython's
+        """Show what was raised, without what the agent has added to it."""
+        drop_our_end((exc_tuple or sys.exc_info())[2])
+        super().showtraceback(exc_tuple, *args, **more)
 
     def _showtraceback(self, etype: type, evalue: object, stb: List[str]) -> None:
         if not issubclass(etype, SystemExit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from dataclasses import dataclass
 
@@ -70,6 +71,14 @@ def image(text: str) -> str:
     if not _IMAGE.fullmatch(text):
         raise ValueError(f"{text!r} is no name of an image")
     return text
+
+
+def folder(text: str) -> tuple[str, ...]:
+    """Return the one folder that `text` names, in its plain form; it must lie in the working folder."""
+    path = posixpath.normpath(text)
+    if path in {".", ".."} or path.startswith(("/", "../", "~")) or "\0" in path:
+        raise ValueError(f"{text!r} is no folder inside the working folder; name one that is, such as results")
+    return (path,)
 
 
 def cloud(text: str) -> Cloud | None:

@@ -10,6 +10,7 @@ from gpuplug.config.convert import (
     cuda,
     data_size,
     dollars,
+    folder,
     gigabytes,
     gpus,
     hours,
@@ -30,7 +31,10 @@ CELL = "cell"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One row of the table. `convert` is None for a switch; `default` is written as a user would type it."""
+    """One row of the table. `convert` is None for a switch; `default` is written as a user would type it.
+
+    `example` is a value that fits, for rows whose default is empty.
+    """
 
     flags: tuple[str, ...]
     dest: str
@@ -41,6 +45,7 @@ class Option:
     verbs: tuple[str, ...]
     env: str = ""
     repeat: bool = False
+    example: str = ""
     command_only: bool = False
 
 
@@ -56,7 +61,7 @@ VERBS: dict[str, str] = {
     "ls": "every instance of the account that carries our label, and what each costs",
     "files": "the files in the working folder on the instance",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
-    "spend": "what was spent: today, this month, by instance",
+    "spend": "what was spent: today, in the last thirty days, by instance",
 }
 TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt"})
 
@@ -83,6 +88,7 @@ OPTIONS: tuple[Option, ...] = (
         "GPU models in order of preference, in any spelling, or sizes (24GB); empty means any",
         _LOOK,
         "GPUPLUG_GPU",
+        example="RTX_4090",
     ),
     Option(
         ("--max-price",),
@@ -191,6 +197,7 @@ OPTIONS: tuple[Option, ...] = (
         "variables to send, besides those the cell uses and the notebook defines",
         (CELL,),
         repeat=True,
+        example="x,y",
     ),
     Option(
         ("-o", "--outputs"),
@@ -201,6 +208,7 @@ OPTIONS: tuple[Option, ...] = (
         "variables to bring into the notebook",
         (CELL,),
         repeat=True,
+        example="model,loss",
     ),
     Option(("--no-auto",), "no_auto", None, "off", "", "send only the variables that -i names", (CELL,)),
     Option(
@@ -217,12 +225,13 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         ("--out",),
         "out",
-        lambda text: (text,),
+        folder,
         "",
         "DIR",
         "a folder whose files come home, besides out, outputs and checkpoints",
         (CELL,),
         repeat=True,
+        example="results",
     ),
     Option(
         ("--name",),

@@ -130,7 +130,9 @@ def _convert(option: Option, texts: Sequence[str]) -> object:
     try:
         converted = [option.convert(text) for text in texts]
     except ValueError as error:
-        raise UsageError(f"{option.flags[-1]}: {error}", hint=f"{option.flags[-1]} {option.default}") from None
+        raise UsageError(
+            f"{option.flags[-1]}: {error}", hint=f"{option.flags[-1]} {option.default or option.example}"
+        ) from None
     if option.repeat:
         return tuple(part for several in converted if isinstance(several, tuple) for part in several)
     return converted[0]

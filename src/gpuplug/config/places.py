@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpuplug.errors import AuthError
+from gpuplug.errors import AuthError, LedgerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,9 +76,20 @@ def enabled(environ: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def home(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of the ledger and the per-instance keys; made with mode 0700."""
+    """Return the folder of the ledger and the per-instance keys; made with mode 0700.
+
+    Raises:
+        LedgerError: it cannot be made.
+    """
     chosen = environ.get("GPUPLUG_HOME", "").strip()
     data = environ.get("XDG_DATA_HOME", "").strip() or str(Path(environ.get("HOME", "~")).expanduser() / ".local/share")
     path = Path(chosen) if chosen else Path(data) / "gpuplug"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LedgerError(
+            f"the folder {path} of the ledger cannot be made: {reason}",
+            hint="set GPUPLUG_HOME to a folder that you may write to",
+        ) from error
     return path

@@ -115,10 +115,10 @@ class Engine:
 
     def dry_run(self, plan: Plan) -> str:
         """Return the ship tree, the offer that would be taken and what it would cost; rents nothing."""
-        from gpuplug.engine.explaining import explain  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        if self._inventory.warm(plan.options) is not None:
-            return explain(plan, None, "the warm instance of this notebook")
+        if (lease := self._inventory.warm(plan.options)) is not None:
+            return explain(plan, None, on_warm(lease))
         try:
             offers = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
@@ -135,9 +135,9 @@ class Engine:
         from gpuplug.engine import planning, proving, running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         planning.guard(plan, talk)
-        live = self.up(plan.options, talk)
         for note in plan.notes:
             talk.note(note)
+        live = self.up(plan.options, talk)
         ends = plan.options.down
         try:
             plan = self._within_standing(plan, live.lease, talk)

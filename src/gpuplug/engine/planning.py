@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpuplug.engine.talk import Talk
 
 AUTO_LIMIT_BYTES = 64_000_000
+_OPEN_THERE = "save it to a file here and open that file in the cell"
 _NOTEBOOK_ONLY = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
 
 
@@ -41,7 +42,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One cell and all that belongs to it."""
+    """One cell and all that belongs to it; `notes` say what stays here and how it would go along."""
 
     source: str
     options: Options
@@ -82,6 +83,7 @@ def plan(source: str, options: Options, namespace: Mapping[str, object], root: P
         found = references.find(source, replace(request, extra=(*options.files, *used)))
     asked = tuple(_asked(name, namespace) for name in dict.fromkeys(options.inputs))
     automatic = tuple(value for value in values if value.name not in options.inputs)
+    notes = (*references.notes_on_skipped(found.skipped), *notes)
     return Plan(source, options, found, (*asked, *automatic), modules, notes)
 
 
@@ -180,5 +182,6 @@ def _asked(name: str, namespace: Mapping[str, object]) -> Value:
     try:
         header, payload = codec.encode(namespace[name])
     except codec.ValueCodecError as error:
-        raise UsageError(f"-i {name}: {error}") from error
+        reason, _, advice = str(error).replace(codec.SAVE, _OPEN_THERE).partition("; ")
+        raise UsageError(f"-i {name}: {reason}", hint=advice or _OPEN_THERE) from error
     return Value(name, header, payload, codec.describe(namespace[name]), "-i")

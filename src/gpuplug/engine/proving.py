@@ -35,9 +35,8 @@ def check_standing(lease: Lease, instance: Instance) -> None:
             f"preempted: {lease.gpu} #{lease.instance_id} went to somebody who bids more than {lease.bid}/h",
             hint="run the cell again for another machine, or leave --spot out",
         )
-    raise HostError(
-        f"{lease.gpu} #{lease.instance_id} is {instance.state.value}: {instance.status or 'no reason given'}"
-    )
+    reason = instance.status or "no reason given"
+    raise HostError(f"{lease.gpu} #{lease.instance_id} has {instance.state.value}: {reason}")
 
 
 def check_not_preempted(lease: Lease, provider: Provider, clock: Clock) -> None:

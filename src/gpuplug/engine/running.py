@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan, Value
     from gpuplug.engine.talk import Talk
-    from gpuplug.types import Clock
+    from gpuplug.types import Clock, Money
 
 HOME_FOLDERS = ("out", "outputs", "checkpoints")
 _PIECE = 1 << 20
@@ -123,13 +123,18 @@ class _Stop:
         """Interrupt the cell when its budget is spent; give up on it after a moment of grace."""
         if self._deadline is None or self._clock.monotonic() < self._deadline:
             return
-        spent = BudgetError(f"the cell has spent its budget of {self._budget}", hint="--budget")
+        spent = BudgetError(f"the cell has spent its budget of {self._budget}", hint=f"--budget {_twice(self._budget)}")
         if isinstance(self._ran.failure, BudgetError):
             raise spent
         self._ran.failure = spent
         self._deadline += _GRACE_S
         self._talk.note("budget spent: interrupting the cell")
         self._live.session.interrupt(self._ran.id)
+
+
+def _twice(budget: Money) -> str:
+    """Return double the budget as a user would type it."""
+    return (budget + budget).exact().rstrip("0").rstrip(".")
 
 
 def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
 
 from gpuplug import __version__, config
 from gpuplug.errors import GpuplugError, UsageError
+from gpuplug.frontends.wording import as_command
 
 _COMMANDS = {
     "status": "what runs, what it costs, what was spent today",
@@ -20,10 +20,9 @@ _COMMANDS = {
     "stop": "let instances rest: their disks stay and bill: stop ID...",
     "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
-    "spend": "what was spent: today, in thirty days, by instance",
+    "spend": "what was spent: today, in the last thirty days, by instance",
 }
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
-_MAGIC = re.compile(r"(?<!%)%gpu\b")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,16 +103,11 @@ def _verb(verb: str, arguments: list[str]) -> None:
 
 
 def _show(text: str) -> None:
-    sys.stdout.write(_as_command(text) + "\n")
+    sys.stdout.write(as_command(text) + "\n")
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(_as_command(text) + "\n")
-
-
-def _as_command(text: str) -> str:
-    """Name what is typed here: `gpuplug ls`, not `%gpu ls`."""
-    return _MAGIC.sub("gpuplug", text)
+    sys.stderr.write(as_command(text) + "\n")
 
 
 if __name__ == "__main__":

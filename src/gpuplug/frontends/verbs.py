@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
-from gpuplug.frontends import asdata, opening
+from gpuplug.errors import GpuplugError, ProviderError, UsageError
+from gpuplug.frontends import asdata
 from gpuplug.frontends.prices import prices
 from gpuplug.ledger import State
 from gpuplug.outputs import table
@@ -21,16 +21,8 @@ if TYPE_CHECKING:
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
 
-_MONTH_DAYS = 30
+_SHOWN_DAYS = 30
 _DAY_S = 86_400
-
-
-def greeting(engine: Engine) -> str:
-    """Return the line of `%load_ext`: platforms, what is billing, what today cost. Asks no provider."""
-    try:
-        return opening.line(config.enabled(), bill(engine))
-    except LedgerError as error:
-        return opening.line(config.enabled(), str(error))
 
 
 def bill(engine: Engine) -> str:
@@ -71,10 +63,13 @@ def status(engine: Engine, options: Options, _say: Callable[[str], None]) -> str
     lines = [_platform_line(name) for name in platforms]
     lines = lines or ["no key found: cells run on this computer (platform local)"]
     lines.append(bill(engine))
+    costing = [traits for name in platforms if not (traits := engine.provider(name).traits).free]
     if limit := config.standing_budget():
         lines.append(f"standing budget: {limit} a day")
-    elif platforms:
+    elif any(not traits.simulated for traits in costing):
         lines.append("no standing budget: the first rent of each notebook asks")
+    elif costing:
+        lines.append("simulated: nothing costs real money, and nobody is asked")
     return "\n".join(lines)
 
 
@@ -188,11 +183,11 @@ def extend(engine: Engine, options: Options, talk: Talk) -> str:
 
 
 def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
-    """Today, thirty days, and each lease of these thirty days."""
+    """Today, the last thirty days, and each lease of these days."""
     now = engine.clock.now().timestamp()
-    leases = engine.ledger.leases(now - _MONTH_DAYS * 86_400)
+    leases = engine.ledger.leases(now - _SHOWN_DAYS * _DAY_S)
     if options.json:
-        return asdata.text(asdata.spend(engine, leases, _MONTH_DAYS))
+        return asdata.text(asdata.spend(engine, leases, _SHOWN_DAYS))
     rows = [
         (
             f"#{lease.instance_id or lease.label}",
@@ -206,7 +201,7 @@ def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
         for lease in leases
         if lease.price.micros
     ]
-    total = f"today {engine.spent_since(0)}, thirty days {engine.spent_since(_MONTH_DAYS)} (by this computer's ledger)"
+    total = f"today {engine.spent_since(0)}, the last thirty days {engine.spent_since(_SHOWN_DAYS)} (by this computer's ledger)"
     return (
         "\n".join([table(("id", "GPU", "platform", "state", "cost", "", "notebook"), rows), total]) if rows else total
     )

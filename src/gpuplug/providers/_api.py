@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import ProviderError, ReplyError, UnknownOutcomeError, UnreachableError, UsageError
-from gpuplug.providers._http import HttpClient, NeverSentError
+from gpuplug.providers._http import HttpClient
 from gpuplug.providers._reading import mapping
 from gpuplug.types import LABEL_PREFIX
 
@@ -92,9 +92,9 @@ class Api:
         """
         try:
             reply = self._http.send(call)
-        except NeverSentError:
-            raise
         except (UnreachableError, ReplyError) as error:
+            if isinstance(error, UnreachableError) and error.never_sent:
+                raise
             raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
         # An instance may exist, and bill, even when the reply calls itself a refusal.
         if made := read_id(mapping(reply.body)):

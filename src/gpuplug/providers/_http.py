@@ -27,6 +27,7 @@ from gpuplug.providers._calls import (
     pause,
 )
 from gpuplug.providers._reading import clean, mapping, number, parse_json
+from gpuplug.providers._silence import IN_TROUBLE, NOT_ITSELF, no_answer, too_slow
 
 if TYPE_CHECKING:
     import socket
@@ -43,14 +44,6 @@ _IDLE_S = 20.0
 _NO_CONTENT = 204
 _REDIRECT = 300
 _REFUSED = 400
-
-
-class NeverSentError(UnreachableError):
-    """No connection came about, so the server has seen nothing of the request."""
-
-
-class _CutError(UnreachableError):
-    """The connection ended before the deadline and before the reply."""
 
 
 class HttpClient:
@@ -83,8 +76,7 @@ class HttpClient:
         """Send `call` and return the reply, whatever its status below 500 except 3xx and 429.
 
         Raises:
-            NeverSentError: no connection came about.
-            UnreachableError: no whole answer within the deadline.
+            UnreachableError: no connection came about (`never_sent`), or no whole answer within the deadline.
             NotReadyError: the rate limit or a quota; says for how long.
             ReplyError: 5xx, a redirect, or a body that is no JSON.
         """
@@ -180,16 +172,17 @@ class HttpClient:
         if raw.status == TOO_MANY:
             raise self._too_many(raw, text, wait)
         if raw.status >= SERVER_ERROR:
-            raise ReplyError(f"{self._host} answered with error {raw.status}")
+            raise ReplyError(f"{self._host} answered with error {raw.status}", hint=IN_TROUBLE)
         if _REDIRECT <= raw.status < _REFUSED:
-            raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed")
+            raise ReplyError(f"{self._host} answered {raw.status}, a redirect, which is not followed", hint=NOT_ITSELF)
         if raw.status == _NO_CONTENT:
             return Reply(raw.status, None, raw.headers)
         try:
             body = parse_json(text, fields if raw.status < _REFUSED else None)
         except ValueError as error:
             if raw.status < _REFUSED:
-                raise ReplyError(f"{self._host} answered {raw.status} with no JSON") from error.with_traceback(None)
+                message = f"{self._host} answered {raw.status} with no JSON"
+                raise ReplyError(message, hint=NOT_ITSELF) from error.with_traceback(None)
             body = clean(text, 300)
         return Reply(raw.status, body, raw.headers)
 
@@ -264,8 +257,12 @@ class _Lines:
             line = self._idle.pop() if self._idle and not fresh else None
         if line is not None:
             # The server may have closed the kept connection: then once more on a new one.
-            with contextlib.suppress(_CutError), self._giving_back(line):
-                return line.fetch(request, seconds, limit)
+            try:
+                with self._giving_back(line):
+                    return line.fetch(request, seconds, limit)
+            except UnreachableError:
+                if not line.was_cut:
+                    raise
         line = self._new_line()
         with self._giving_back(line):
             return line.fetch(request, max(0.05, end - time.monotonic()), limit)
@@ -312,6 +309,7 @@ class _Line:
         )
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+        self.was_cut = False  # the connection ended before the deadline and before the reply
         self._expired = False
 
     def fetch(self, request: _Request, seconds: float, limit: int) -> _Raw:
@@ -325,12 +323,13 @@ class _Line:
         try:
             raw = self._exchange(request, limit)
         except httpx.HTTPError as error:
-            raise self._mapped(error, request.message.url.host, seconds) from _bare(error)
+            self.was_cut = not (self._expired or isinstance(error, httpx.TimeoutException | httpx.ConnectError))
+            raise _mapped(error, str(request.message.url), seconds, expired=self._expired) from _bare(error)
         finally:
             timer.cancel()
             timer.join()
         if self._expired and request.quiet_s is None:
-            raise UnreachableError(f"no whole answer from {request.message.url.host} in {seconds:.0f} s")
+            raise too_slow(str(request.message.url), seconds)
         return raw
 
     def close(self) -> None:
@@ -346,14 +345,6 @@ class _Line:
             return _Raw(response.status_code, _heard(response, limit), headers)
         finally:
             response.close()
-
-    def _mapped(self, error: httpx.HTTPError, host: str, seconds: float) -> UnreachableError:
-        if self._expired or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            return UnreachableError(f"no whole answer from {host} in {seconds:.0f} s")
-        message = f"no answer from {host}: {clean(str(error)) or 'timed out'}"
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-            return NeverSentError(message)
-        return _CutError(message)
 
     def _watch(self, event: str, info: Mapping[str, Any]) -> None:
         """Learn the socket as soon as there is one: httpcore tells through its trace extension."""
@@ -384,6 +375,12 @@ def _heard(response: httpx.Response, limit: int) -> bytes:
             if len(heard) > limit:
                 break
     return bytes(heard[:limit])
+
+
+def _mapped(error: httpx.HTTPError, url: str, seconds: float, *, expired: bool) -> UnreachableError:
+    if expired or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+        return too_slow(url, seconds)
+    return no_answer(url, clean(str(error)), never_sent=isinstance(error, httpx.ConnectError | httpx.ConnectTimeout))
 
 
 def _bare(error: BaseException) -> BaseException:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gpuplug.types import Identity, Offer, Query, Spec
 
 _LABEL = re.compile(re.escape(LABEL_PREFIX) + r"[A-Za-z0-9._-]{1,200}")
+_PROC = Path("/proc")
 _PROBE_S = 10.0
 _END_S = 5.0
 _POLL_S = 0.05
@@ -195,14 +196,22 @@ def _owned(file: Path, state: Path) -> Iterator[int]:
 
 
 def _command_line(pid: int) -> str:
-    """Return arguments and, where the system shows them, variables of a process; "" when it does not exist."""
+    """Return arguments and, where the system shows them, variables of a process; "" when it does not exist.
+
+    Raises:
+        ProviderError: the system does not say.
+    """
     parts = []
     for name in ("cmdline", "environ"):
         with contextlib.suppress(OSError):
-            parts.append(Path(f"/proc/{pid}/{name}").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
-    if parts:
+            parts.append((_PROC / str(pid) / name).read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+    if parts or (_PROC / "self").exists():
         return " ".join(parts)
-    done = subprocess.run(["ps", "-ww", "-E", "-o", "command=", "-p", str(pid)], capture_output=True, check=False)
+    ps = ["ps", "-ww", "-E", "-o", "command=", "-p", str(pid)]
+    try:
+        done = subprocess.run(ps, capture_output=True, timeout=_PROBE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProviderError(f"what process {pid} is cannot be found out: {error}") from error
     return done.stdout.decode("utf-8", "replace")
 
 
@@ -213,5 +222,5 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+        return (_PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     return True

@@ -14,7 +14,7 @@ from gpuplug.references.model import (
     Skipped,
     total_size,
 )
-from gpuplug.references.tree import ship_tree
+from gpuplug.references.tree import notes_on_skipped, ship_tree
 
 __all__ = [
     "GUARD_BYTES",
@@ -26,6 +26,7 @@ __all__ = [
     "Skipped",
     "check_syntax",
     "find",
+    "notes_on_skipped",
     "ship_tree",
     "total_size",
 ]

@@ -13,13 +13,12 @@ from pathlib import Path
 from gpuplug.errors import TooLargeError
 from gpuplug.references import ignore, private
 from gpuplug.references.ignore import Chain
-from gpuplug.references.model import ShipFile, Skipped
+from gpuplug.references.model import SECRET, ShipFile, Skipped
 
 WALK_LIMIT = 200_000
 
 OUTSIDE = "outside the working folder"
 WHOLE = "the working folder as a whole is sent only with -f"
-_SECRET = "secret: name it with -f to send it"  # noqa: S105 - a sentence
 _LEAVES = "symlink that leaves the working folder"
 _SPECIAL = "no regular file"
 _UNREADABLE = "cannot be read"
@@ -40,6 +39,9 @@ class Why:
     secrets: bool = False
     folders: bool = True
 
+    def __str__(self) -> str:
+        return self.reason if self.line is None else f"{self.reason}, line {self.line}"
+
 
 @dataclass(slots=True)
 class _Folder:
@@ -58,19 +60,19 @@ class Collector:
     root: str
     limit: int = WALK_LIMIT
     files: dict[str, ShipFile] = field(default_factory=dict)
-    _skipped: dict[str, str] = field(default_factory=dict)
+    _skipped: dict[str, Skipped] = field(default_factory=dict)
     _seen: int = 0
     _met: int = 0
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """What is left here, in the order in which it was met."""
-        return tuple(Skipped(path, reason) for path, reason in self._skipped.items() if path not in self.files)
+        return tuple(each for path, each in self._skipped.items() if path not in self.files)
 
-    def skip(self, path: str, reason: str) -> None:
-        """Note that `path` is not sent; the first reason stays."""
+    def skip(self, path: str, reason: str, why: Why) -> None:
+        """Note that `path`, which `why` names or leads to, is not sent; the first reason stays."""
         self._met += 1
-        self._skipped.setdefault(path, reason)
+        self._skipped.setdefault(path, Skipped(path, reason, str(why)))
 
     def take(self, text: str, why: Why, *, folder: bool) -> str | None:
         """Take the file `text` names, or all of the folder when `folder` says that folders are meant.
@@ -93,7 +95,7 @@ class Collector:
             if folder:
                 self._take_folder(path, real, why)
             return path
-        if why.named or self._may_name(path, real):
+        if why.named or self._may_name(path, real, why):
             self._add(path, real, found, replace(why, secrets=why.named))
         return path
 
@@ -109,7 +111,7 @@ class Collector:
         parts = path.split("/")
         fixed = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
         if all(set(part) <= {"*", "."} for part in parts[fixed:]) and not fixed and not why.named:
-            self.skip(pattern, WHOLE)
+            self.skip(pattern, WHOLE, why)
             return False
         base = "/".join(_unescaped(part) for part in parts[:fixed])
         if fixed == len(parts):
@@ -129,15 +131,15 @@ class Collector:
         """Tell whether the real path `real` lies below the working folder."""
         return real == self.root or real.startswith(self.root.rstrip("/") + "/")
 
-    def _may_name(self, path: str, real: str) -> bool:
+    def _may_name(self, path: str, real: str, why: Why) -> bool:
         """Judge a file that the cell names exactly: `.gitignore` does not hold for it."""
-        never = next((why for part in path.split("/")[:-1] if (why := private.never_sent(part))), "")
+        never = next((found for part in path.split("/")[:-1] if (found := private.never_sent(part))), "")
         if never:
-            self.skip(path, never)
+            self.skip(path, never, why)
         elif not self.inside(real):
-            self.skip(path, _LEAVES)
+            self.skip(path, _LEAVES, why)
         elif ignore.hidden_by(self.root, path, ".gpuplugignore"):
-            self.skip(path, ".gpuplugignore")
+            self.skip(path, ".gpuplugignore", why)
         else:
             return True
         return False
@@ -147,11 +149,11 @@ class Collector:
             return True
         never = next((found for part in path.split("/") if (found := private.never_sent(part))), "")
         if never:
-            self.skip(f"{path}/", never)
+            self.skip(f"{path}/", never, why)
         elif not self.inside(real):
-            self.skip(f"{path}/", _LEAVES)
+            self.skip(f"{path}/", _LEAVES, why)
         elif path and ignore.hidden_by(self.root, f"{path}/", ".gpuplugignore"):
-            self.skip(f"{path}/", ".gpuplugignore")
+            self.skip(f"{path}/", ".gpuplugignore", why)
         else:
             return True
         return False
@@ -173,7 +175,7 @@ class Collector:
         while waiting:
             folder = waiting.pop()
             deeper = []
-            for entry in self._entries(folder):
+            for entry in self._entries(folder, why):
                 inner = self._take_entry(folder, entry, why)
                 if inner is not None:
                     deeper.append(inner)
@@ -183,7 +185,7 @@ class Collector:
         head, rest = parts[0], parts[1:]
         if head == "**" and rest:
             self._expand(folder, rest, why)
-        for entry in self._entries(folder):
+        for entry in self._entries(folder, why):
             hidden = entry.name.startswith(".") and not head.startswith(".")
             if hidden or not fnmatchcase(entry.name, "*" if head == "**" else head):
                 continue
@@ -197,7 +199,7 @@ class Collector:
                 if inner is not None:
                     self._walk(inner, why)
 
-    def _entries(self, folder: _Folder) -> list[os.DirEntry[str]]:
+    def _entries(self, folder: _Folder, why: Why) -> list[os.DirEntry[str]]:
         try:
             with os.scandir(folder.real) as found:
                 entries = []
@@ -207,7 +209,7 @@ class Collector:
                         raise self._too_many(folder.relative)
                     entries.append(entry)
         except OSError:
-            self.skip(f"{folder.relative or '.'}/", _UNREADABLE)
+            self.skip(f"{folder.relative or '.'}/", _UNREADABLE, why)
             return []
         return sorted(entries, key=lambda entry: entry.name)
 
@@ -227,13 +229,13 @@ class Collector:
                 return self._deeper(folder, entry, why)
             path = posixpath.join(folder.relative, entry.name)
             if entry.name.endswith(".ipynb") and not notebooks:
-                self.skip(path, _NOTEBOOK)
+                self.skip(path, _NOTEBOOK, why)
             elif hidden := folder.chain.hides(path):
-                self.skip(path, hidden)
+                self.skip(path, hidden, why)
             else:
                 self._take_file(path, entry, why)
         except OSError:
-            self.skip(posixpath.join(folder.relative, entry.name), _UNREADABLE)
+            self.skip(posixpath.join(folder.relative, entry.name), _UNREADABLE, why)
         return None
 
     def _take_file(self, path: str, entry: os.DirEntry[str], why: Why) -> None:
@@ -241,7 +243,7 @@ class Collector:
         if self.inside(real) or (why.named and not entry.is_symlink()):
             self._add(path, real, entry.stat(), why)
         else:
-            self.skip(path, _LEAVES)
+            self.skip(path, _LEAVES, why)
 
     def _deeper(self, folder: _Folder, entry: os.DirEntry[str], why: Why) -> _Folder | None:
         path = posixpath.join(folder.relative, entry.name)
@@ -252,7 +254,7 @@ class Collector:
             reason = reason or private.never_sent(posixpath.basename(real))
         if reason:
             if entry.name not in private.SILENT_FOLDERS:
-                self.skip(f"{path}/", reason)
+                self.skip(f"{path}/", reason, why)
             return None
         if real in folder.above:
             return None  # a symlink back to a folder above
@@ -265,7 +267,7 @@ class Collector:
             return
         reason = self._refusal(path, real, found, secrets=why.secrets)
         if reason:
-            self.skip(path, reason)
+            self.skip(path, reason, why)
             return
         executable = bool(found.st_mode & stat.S_IXUSR)
         source = Path(real)
@@ -282,7 +284,7 @@ class Collector:
             return _UNREADABLE
         target = real[len(self.root) + 1 :] if self.inside(real) else posixpath.basename(real)
         secret = holds_key or any(private.is_secret_path(each) for each in {path, target})
-        return _SECRET if secret and not secrets else ""
+        return SECRET if secret and not secrets else ""
 
 
 def relative_path(text: str) -> str | None:

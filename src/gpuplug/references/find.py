@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
+import shlex
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -21,6 +22,7 @@ from gpuplug.references.values import literal, pattern
 
 _LONGEST_PATH = 4096
 _SOURCE_MAX = 2 << 20
+_LOOK = "!ls shows what is here; -f takes a path or a glob below this folder, such as -f 'data/*.csv'"
 _PATH_USES = frozenset({Use.READ, Use.PATH, Use.LIST, Use.GLOB})
 
 
@@ -102,7 +104,7 @@ class _Search:
             ):
                 nearest = nearest_name(root, text)
                 msg = f"-f {extra} matches no file in {root}" + (f"; the nearest is {nearest}" if nearest else "")
-                raise MissingFileError(msg, hint=f"-f {nearest}" if nearest else "")
+                raise MissingFileError(msg, hint=f"-f {shlex.quote(nearest)}" if nearest else _LOOK)
 
     def read_cell(self, scans: list[Scan]) -> None:
         """Take what the cell itself mentions."""
@@ -206,7 +208,7 @@ class _Search:
 
     def _take_text(self, text: str, mention: Mention, why: Why) -> str | None:
         if relative_path(text) is None:
-            self._note_outside(text, mention)
+            self._note_outside(text, mention, why)
             return None
         for base in self._bases:
             path = self.collector.take(posixpath.join(base, text), why, folder=mention.folder)
@@ -227,7 +229,7 @@ class _Search:
         for base in self._bases:
             self.collector.take_glob(posixpath.join(glob.escape(base), text), why)
 
-    def _note_outside(self, text: str, mention: Mention) -> None:
+    def _note_outside(self, text: str, mention: Mention, why: Why) -> None:
         """Say of a file that is there, but not on the instance under that path."""
         root = self.collector.root
         full = os.path.join(root, os.path.expanduser(text))  # noqa: PTH111, PTH118 - strings all through
@@ -240,9 +242,9 @@ class _Search:
             return
         if self.collector.inside(real):
             relative = os.path.relpath(real, root)
-            self.collector.skip(relative, f"absolute path: write {relative!r}, which the instance has too")
+            self.collector.skip(relative, f"absolute path: write {relative!r}, which the instance has too", why)
         else:
-            self.collector.skip(text, OUTSIDE)
+            self.collector.skip(text, OUTSIDE, why)
 
 
 @lru_cache(maxsize=512)

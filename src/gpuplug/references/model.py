@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GUARD_BYTES = 1 << 30
+SECRET = "secret: name it with -f to send it"  # noqa: S105 - a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,11 @@ class ShipFile:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file or folder that the cell names and that is not sent."""
+    """A file or folder that is not sent. `named_by` is what named it, or what it lies in, with its line; "" when nothing did."""
 
     path: str
     reason: str
+    named_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

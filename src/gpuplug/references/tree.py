@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 from typing import TYPE_CHECKING
 
 from gpuplug.agent.values.sizes import size_text
-from gpuplug.references.model import References, ShipFile, Skipped, total_size
+from gpuplug.references.ignore import RULE_FILES
+from gpuplug.references.model import SECRET, References, ShipFile, Skipped, total_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _SHOWN = 12
+_NAMED = 3
+_SENT_BY_NAME = {SECRET: "secret", **{name: f"ignored by {name}" for name in RULE_FILES}}
 
 
 def ship_tree(references: References) -> str:
@@ -32,6 +36,22 @@ def ship_tree(references: References) -> str:
     if references.modules:
         lines.append("modules: " + ", ".join(references.modules))
     return "\n".join(lines)
+
+
+def notes_on_skipped(skipped: Iterable[Skipped]) -> tuple[str, ...]:
+    """Say of secrets and ignored files that something names that they stay here, and how to send them all the same."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in skipped:
+        if each.named_by and each.reason in _SENT_BY_NAME:
+            groups.setdefault((each.reason, each.named_by), []).append(each.path)
+    return tuple(_note(paths, _SENT_BY_NAME[reason], named_by) for (reason, named_by), paths in groups.items())
+
+
+def _note(paths: list[str], reason: str, named_by: str) -> str:
+    names = ", ".join(printable(path) for path in paths[:_NAMED])
+    names += f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    verb, sent = ("stays", "sends it") if len(paths) == 1 else ("stay", "sends the first of them")
+    return f"{names} {verb} here: {reason} ({printable(named_by)}); -f {shlex.quote(printable(paths[0]))} {sent}"
 
 
 def printable(text: str) -> str:
@@ -57,13 +77,14 @@ def _file_rows(files: Iterable[ShipFile]) -> Iterator[tuple[str, str, str]]:
 def _skipped_rows(skipped: Iterable[Skipped]) -> Iterator[tuple[str, str, str]]:
     groups: dict[tuple[str, str], list[Skipped]] = {}
     for each in skipped:
-        groups.setdefault((each.reason, posixpath.dirname(each.path)), []).append(each)
-    for (reason, folder), members in groups.items():
+        why = "; ".join(printable(part) for part in (each.reason, each.named_by) if part)
+        groups.setdefault((why, posixpath.dirname(each.path)), []).append(each)
+    for (why, folder), members in groups.items():
         if len(members) > _SHOWN and folder:
-            yield f"{printable(folder)}/ ({len(members):,} files)", "", f"({reason})"
+            yield f"{printable(folder)}/ ({len(members):,} files)", "", f"({why})"
             continue
         for each in members:
-            yield printable(each.path), "", f"({printable(reason)})"
+            yield printable(each.path), "", f"({why})"
 
 
 def _table(rows: Iterable[tuple[str, str, str]]) -> list[str]:

@@ -4,44 +4,74 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import math
 import os
 import shlex
 import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gpuplug.sandbox.clock import ScaledClock
 from gpuplug.sandbox.market import Settings
-from gpuplug.sandbox.server import Addresses, Server
+from gpuplug.sandbox.server import LOOPBACK, Addresses, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+FAILED = 1
+MISUSED = 2
 NOT_FOUND = 127
 KILLED = 128
+_PORTS = 1 << 16
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and what to type next."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISUSED, _complaint(message, f"{self.prog} --help"))
+
+
+def _complaint(message: str, hint: str) -> str:
+    return f"gpuplug sandbox: {message}\n\nhint: {hint}\n"
 
 
 def _speed(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        msg = "must be above 0"
-        raise argparse.ArgumentTypeError(msg)
-    return value
+    return _amount(text, least=sys.float_info.min, meaning="a number above 0, such as 60")
+
+
+def _seconds(text: str) -> float:
+    return _amount(text, least=0, meaning="a number of seconds, 0 or more")
+
+
+def _amount(text: str, *, least: float, meaning: str) -> float:
+    with contextlib.suppress(ValueError):
+        value = float(text)
+        if math.isfinite(value) and value >= least:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} does not fit; write {meaning}")
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) < _PORTS:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port; write 0 to {_PORTS - 1}, or leave it out for any free one")
 
 
 def _parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
+    options = _Parser(add_help=False)
     options.add_argument("--seed", type=int, default=1, help="offers and prices repeat with it")
     options.add_argument("--speed", type=_speed, default=1.0, help="sandbox seconds per second")
-    options.add_argument("--port", type=int, default=0, help="of 127.0.0.1; 0 is any free one")
+    options.add_argument("--port", type=_port, default=0, help="of 127.0.0.1; 0 is any free one")
     options.add_argument("--sshd", choices=("asyncssh", "openssh"), default="asyncssh")
-    options.add_argument("--pull", type=float, metavar="SECONDS", help="of an image pull; else 1 to 3 by the seed")
+    options.add_argument("--pull", type=_seconds, metavar="SECONDS", help="of an image pull; else 1 to 3 by the seed")
     options.add_argument("--strict", action="store_true", help="enforce the service's rate limits")
-    parser = argparse.ArgumentParser(prog="gpuplug sandbox", description=__doc__)
+    parser = _Parser(prog="gpuplug sandbox", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     serve = verbs.add_parser("serve", parents=[options], help="until Ctrl-C")
     serve.add_argument("--json", action="store_true", help="one line of JSON instead of exports")
@@ -83,7 +113,21 @@ def _announce(addresses: Addresses, *, as_json: bool) -> None:
 def _on_signals(act: Callable[[signal.Signals], object]) -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
-        loop.add_signal_handler(number, act, number)
+        # `nohup` has its commands ignore SIGHUP, and so it stays.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, act, number)
+
+
+class _PortError(Exception):
+    """The market cannot listen where it was told to."""
+
+
+async def _open(server: Server, port: int) -> Addresses:
+    try:
+        return await server.open(port)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise _PortError(f"port {port} of {LOOPBACK} cannot be opened: {reason}") from error
 
 
 async def _serve(options: argparse.Namespace, folder: str) -> int:
@@ -91,7 +135,7 @@ async def _serve(options: argparse.Namespace, folder: str) -> int:
     _on_signals(lambda _number: ended.set())
     server = _server(options, folder)
     try:
-        _announce(await server.open(options.port), as_json=options.json)
+        _announce(await _open(server, options.port), as_json=options.json)
         await ended.wait()
     finally:
         await server.close()
@@ -126,12 +170,13 @@ async def _run(options: argparse.Namespace, folder: str) -> int:
     _on_signals(relay.pass_on)
     server = _server(options, folder)
     try:
-        addresses = await server.open(options.port)
+        addresses = await _open(server, options.port)
         home = Path(folder) / "home"
         home.mkdir(mode=0o700)
         env = {**os.environ, **_environment(addresses), "GPUPLUG_HOME": str(home)}
         status = await _child(command, env, relay)
-        sys.stderr.write(json.dumps(server.verdict()) + "\n")
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            sys.stderr.write(json.dumps(server.verdict()) + "\n")
     finally:
         await server.close()
     return status
@@ -158,7 +203,11 @@ def main(argv: list[str]) -> int:
     work = _serve if options.verb == "serve" else _run
     # Short, because unix sockets of the machines lie below it and their paths are limited to about 100 bytes.
     with tempfile.TemporaryDirectory(prefix="gpsb-", ignore_cleanup_errors=True) as folder:
-        return asyncio.run(work(options, folder))
+        try:
+            return asyncio.run(work(options, folder))
+        except _PortError as error:
+            sys.stderr.write(_complaint(str(error), "choose another --port, or leave it out for any free one"))
+            return FAILED
 
 
 if __name__ == "__main__":

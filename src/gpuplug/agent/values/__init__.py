@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any, Dict, FrozenSet, Optional, Tuple
 
 from . import tree
-from .failure import ValueCodecError, full_name
+from .failure import SAVE, ValueCodecError, full_name
 from .sizes import describe, size_hint, size_text
 
-__all__ = ["ValueCodecError", "decode", "describe", "encode", "size_hint", "size_text"]
+__all__ = ["SAVE", "ValueCodecError", "decode", "describe", "encode", "size_hint", "size_text"]
 
 
 def encode(value: object, accept: Optional[FrozenSet[str]] = None) -> Tuple[Dict[str, Any], bytes]:

@@ -7,7 +7,7 @@ import json
 from typing import Any, Callable, Dict, FrozenSet, List, Optional, Set, Tuple
 
 from . import frames, leaves, plain
-from .failure import ValueCodecError, require
+from .failure import SAVE, ValueCodecError, require
 
 Header = Dict[str, Any]
 Node = Any
@@ -62,7 +62,7 @@ class Writer:
         if id(value) in self._open:
             raise ValueCodecError(f"a {type(value).__name__} that holds itself cannot be sent")
         if len(self._open) >= MAX_DEPTH:
-            raise ValueCodecError(f"a value nested over {MAX_DEPTH} deep cannot be sent; save it to a file under out/")
+            raise ValueCodecError(f"a value nested over {MAX_DEPTH} deep cannot be sent; {SAVE}")
         self._open.add(id(value))
         node = write(self, value)
         self._open.discard(id(value))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from gpuplug.config import places
+from gpuplug.errors import LedgerError
 from gpuplug.frontends import opening
 from gpuplug.ledger import nothing_today
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from gpuplug.frontends.magics.commands import Commands
 
 _MAGICS = (("cell", "remote_gpu"), ("cell", "gpu"), ("line", "gpu"))
+# In which cell of a shell `unload` has told what bills: `%reload_ext` loads in the same one.
+_TOLD: WeakKeyDictionary[InteractiveShell, int] = WeakKeyDictionary()
 _ASKS_FOR_HELP = re.compile(r"%%(remote_gpu|gpu)\b.*\s--help\s*")
 
 
@@ -24,6 +30,8 @@ class Door:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self._commands: Commands | None = None
+        self._process = os.getpid()
+        atexit.register(self._leave)
 
     @property
     def commands(self) -> Commands:
@@ -34,19 +42,35 @@ class Door:
             self._commands = Commands(self._shell)
         return self._commands
 
-    def greet(self) -> None:
-        """Print what runs and what it costs; asks no provider, and looks closely only when there is something to see."""
-        if nothing_today(places.home()):
-            print(opening.line(places.enabled(), opening.NOTHING_BILLS))  # noqa: T201 - a cell's output
+    def greet(self, *, told: bool = False) -> None:
+        """Print what runs and what it costs; asks no provider, and looks closely only when there is something to see.
+
+        `told` says that this cell has shown already what bills.
+        """
+        if told:
+            _ = self.commands  # something bills: leaving has to say so once more
+            print(opening.line(places.enabled(), "loaded again"))  # noqa: T201 - a cell's output
             return
+        try:
+            bill = opening.NOTHING_BILLS if nothing_today(places.home()) else self._bill()
+        except LedgerError as error:
+            bill = str(error)
+        print(opening.line(places.enabled(), bill))  # noqa: T201 - a cell's output
+
+    def _bill(self) -> str:
         from gpuplug.frontends import verbs  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        print(verbs.greeting(self.commands.engine))  # noqa: T201 - a cell's output
+        return verbs.bill(self.commands.engine)
 
-    def close(self) -> None:
-        """Close sessions; rented instances stay and are named with what they cost."""
-        if self._commands is not None:
-            self._commands.close()
+    def close(self) -> bool:
+        """Close sessions; rented instances stay and are named with what they cost. Tell whether any was named."""
+        atexit.unregister(self._leave)
+        return self._commands is not None and self._commands.close()
+
+    def _leave(self) -> None:
+        # A copy of this process that user code forked has the same sessions, and they are not its own.
+        if self._commands is not None and os.getpid() == self._process:
+            self._commands.leave()
 
 
 class Magic:
@@ -79,11 +103,12 @@ def _with_body(lines: list[str]) -> list[str]:
 def load(shell: InteractiveShell) -> None:
     """Register the magics once and print what runs and what it costs; asks no provider."""
     unload(shell)
+    told = _TOLD.pop(shell, None) == shell.execution_count
     door = Door(shell)
     for kind, name in _MAGICS:
         shell.register_magic_function(Magic(door, kind), kind, name)
     shell.input_transformers_cleanup.append(_with_body)
-    door.greet()
+    door.greet(told=told)
 
 
 def unload(shell: InteractiveShell) -> None:
@@ -92,7 +117,8 @@ def unload(shell: InteractiveShell) -> None:
     ours = {name: registered[kind].get(name) for kind, name in _MAGICS}
     if not isinstance(magic := ours["remote_gpu"], Magic):
         return
-    magic.door.close()
+    if magic.door.close():
+        _TOLD[shell] = shell.execution_count
     shell.input_transformers_cleanup.remove(_with_body)
     for kind, name in _MAGICS:
         registered[kind].pop(name, None)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine import Engine
-from gpuplug.errors import RemoteError
+from gpuplug.errors import GpuplugError, RemoteError
 from gpuplug.frontends import verbs
 from gpuplug.frontends.magics.drawing import Drawing
 from gpuplug.frontends.magics.lines import takes_codes, without_colour
+from gpuplug.frontends.wording import as_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from gpuplug.config import Options
+
+
+_NO_THREADS_AT_EXIT = (3, 12)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -39,11 +43,24 @@ class Commands:
         self.engine = Engine(notebook_id(shell), Path.cwd())
         self._told_where = False
 
-    def close(self) -> None:
-        """Close sessions and say what still bills."""
-        if self.engine.billing():
+    def close(self) -> bool:
+        """Close sessions, say what still bills, and tell whether anything does."""
+        bills = bool(self.engine.billing())
+        if bills:
             print(verbs.bill(self.engine))  # noqa: T201 - a cell's output
         self.engine.close()
+        return bills
+
+    def leave(self) -> None:
+        """Do the same at the end of the process, for whoever sits at a terminal; raises nothing and ends soon."""
+        with contextlib.suppress(GpuplugError, OSError, ValueError):  # no ledger any more, no terminal any more
+            if getattr(self._shell, "kernel", None) is None and self.engine.billing():
+                print(as_command(verbs.bill(self.engine)), flush=True)  # noqa: T201 - the last words in a terminal
+        # From Python 3.12 on no thread can start any more, and without one no hanging peer is waited for in bounded
+        # time: the end of the process closes the connections then.
+        if sys.version_info < _NO_THREADS_AT_EXIT:
+            with contextlib.suppress(GpuplugError, OSError):
+                self.engine.close()
 
     def remote_gpu(self, line: str, cell: str) -> None:
         """Run one cell: what `%%remote_gpu` and `%%gpu` do."""

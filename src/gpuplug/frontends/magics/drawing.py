@@ -103,6 +103,7 @@ class Drawing:
         self._lines.part()
         target = sys.stderr if name == "stderr" else sys.stdout
         target.write(text)
+        self._lines.wrote(target, text)
         now = self._clock.monotonic()
         if now - self._flushed > _FLUSH_S:
             target.flush()
@@ -143,7 +144,7 @@ class Drawing:
     def _draw(self, now: float, *, ended: bool = False) -> None:
         self._drawn = now
         if not self._quiet:
-            self._lines.phases(self._phases.text(now), ended=ended)
+            self._lines.phases(self._phases.text(now, waiting=not ended or self._lines.redraws), ended=ended)
 
     def _begin_output(self) -> None:
         self._flush()

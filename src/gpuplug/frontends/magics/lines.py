@@ -27,7 +27,9 @@ def takes_codes(stream: TextIO) -> bool:
 
 
 class Lines(Protocol):
-    """Where the lines go."""
+    """Where the lines go; `redraws` says whether the line of phases can still change when the cell has shown something."""
+
+    redraws: bool
 
     def phases(self, text: str, *, ended: bool) -> None:
         """Draw or redraw the line of phases; `ended` when nobody waits any more."""
@@ -39,6 +41,10 @@ class Lines(Protocol):
 
     def part(self) -> None:
         """Leave the lines so far: the cell is about to show something of its own."""
+        ...
+
+    def wrote(self, stream: TextIO, text: str) -> None:
+        """Take note that the cell wrote `text` to `stream`."""
         ...
 
     def forget(self) -> None:
@@ -66,6 +72,8 @@ class _Block:
 class PageLines:
     """Lines in a notebook page: neighbours share one output, and the line of phases is redrawn where it stands."""
 
+    redraws = True
+
     def __init__(self) -> None:
         self._head: _Block | None = None
         self._last: _Block | None = None
@@ -88,24 +96,36 @@ class PageLines:
         """Have the next line begin a new block, below the cell's output."""
         self._last = None
 
+    def wrote(self, stream: TextIO, text: str) -> None:
+        """Nothing to do: a page keeps what is printed and what is displayed apart."""
+
     def forget(self) -> None:
         """Forget both blocks: the cell has cleared its output."""
         self._head = self._last = None
 
 
 class TerminalLines:
-    """Lines on stderr; the line of phases is redrawn by a carriage return where the terminal can do that."""
+    """Lines on stderr; the line of phases is redrawn by a carriage return where the terminal can do that.
+
+    Where it cannot, that line is written when it has ended, and what is said meanwhile stands below it.
+    """
+
+    redraws = False
 
     def __init__(self) -> None:
-        self._redraws = takes_codes(sys.stderr)
+        self._in_place = takes_codes(sys.stderr)
         self._open = False
         self._width = 0
+        self._held: list[str] = []
+        self._mid_line = False
 
     def phases(self, text: str, *, ended: bool) -> None:
         """Redraw the line; where that cannot be done write it once, when it has ended."""
         if ended and not self._open:
             return
-        if self._redraws:
+        if not self._open:
+            self._end_line()
+        if self._in_place:
             shown = text[: shutil.get_terminal_size().columns - 1]
             self._write("\r" + shown.ljust(self._width))
             self._width = len(shown)
@@ -117,14 +137,31 @@ class TerminalLines:
 
     def say(self, text: str) -> None:
         """Write one line below the line of phases."""
-        self.part()
+        if self._open and not self._in_place:
+            self._held.append(text)
+            return
+        self._end_line()
         self._write(text + "\n")
 
     def part(self) -> None:
-        """End the line that is being redrawn."""
+        """End the line that is being redrawn, and write what waits for it."""
         if self._width:
             self._write("\n")
         self._width = 0
+        self._mid_line = False
+        for text in self._held:
+            self._write(text + "\n")
+        self._held.clear()
+
+    def wrote(self, stream: TextIO, text: str) -> None:
+        """Remember whether the cell has left the terminal in the middle of a line."""
+        self._mid_line = stream.isatty() and not text.endswith("\n")
+
+    def _end_line(self) -> None:
+        if self._mid_line:
+            sys.stdout.flush()
+            self._write("\n")
+        self.part()
 
     def forget(self) -> None:
         """Leave everything: what a terminal has shown stays."""

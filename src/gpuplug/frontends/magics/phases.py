@@ -42,11 +42,15 @@ class Phases:
             self._ended.append((self._name, now - self._began))
         self._name = self._detail = ""
 
-    def text(self, now: float) -> str:
-        """Return the line; phases that nobody can have noticed are left out unless there are no others."""
+    def text(self, now: float, *, waiting: bool = True) -> str:
+        """Return the line; phases that nobody can have noticed are left out unless there are no others.
+
+        Without `waiting` the phase at hand is left out: the line stays as it is.
+        """
+        at_hand = bool(self._name) and waiting
         noticed = [phase for phase in self._ended if phase[1] >= _NOTICED_S]
-        parts = [f"{name} {seconds:.1f}s" for name, seconds in noticed or ([] if self._name else self._ended)]
-        if self._name:
+        parts = [f"{name} {seconds:.1f}s" for name, seconds in noticed or ([] if at_hand else self._ended)]
+        if at_hand:
             waited = now - self._began
             counted = f" {waited:.0f}s" if waited >= _COUNTED_S and self._name != RUN else ""
             parts.append(f"{self._name}{counted} ... {self._detail}".rstrip())

@@ -20,7 +20,7 @@ from gpuplug.errors import (
     UsageError,
 )
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
-from gpuplug.providers._http import HttpClient, NeverSentError
+from gpuplug.providers._http import HttpClient
 from gpuplug.providers._reading import clean, http_date, integer, mapping
 from gpuplug.providers.runpod import orders, refusals, rows, shelf
 from gpuplug.providers.runpod.graphql import GoneError, GraphQl
@@ -135,9 +135,9 @@ class RunpodProvider:
         call = Call("POST", _PODS, body=orders.body(offer, spec, label, self._base, center))
         try:
             reply = self._http.send(call)
-        except NeverSentError:
-            raise
         except (UnreachableError, ReplyError) as error:
+            if isinstance(error, UnreachableError) and error.never_sent:
+                raise
             raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
         made = rows.pod_id(mapping(reply.body).get("id"))
         if made and reply.status < refusals.REFUSED:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from gpuplug.errors import OfferGoneError, ProviderError, ReplyError, UnknownOutcomeError, UnreachableError
 from gpuplug.providers._calls import Call
-from gpuplug.providers._http import NeverSentError
 from gpuplug.providers._reading import clean, mapping, number
 from gpuplug.providers.runpod import refusals, rows
 from gpuplug.types import Money
@@ -94,9 +93,9 @@ class GraphQl:
         call = Call("POST", _ROUTE, body={"query": _RENT, "variables": {"input": order}})
         try:
             reply = self._http.send(call)
-        except NeverSentError:
-            raise
         except (UnreachableError, ReplyError) as error:
+            if isinstance(error, UnreachableError) and error.never_sent:
+                raise
             raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
         made = rows.pod_id(mapping(mapping(mapping(reply.body).get("data")).get("podRentInterruptable")).get("id"))
         if made:

@@ -17,7 +17,7 @@ from gpuplug.errors import (
     UsageError,
 )
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
-from gpuplug.providers._http import HttpClient, NeverSentError
+from gpuplug.providers._http import HttpClient
 from gpuplug.providers._reading import http_date, mapping
 from gpuplug.providers._start import SelfDestroy, start_command
 from gpuplug.providers.vast import refusals, rows, search
@@ -130,9 +130,9 @@ class VastProvider:
         call = Call("PUT", _ASK, target=offer.id, body=self._order(offer, spec, label))
         try:
             reply = self._http.send(call)
-        except NeverSentError:
-            raise
         except (UnreachableError, ReplyError) as error:
+            if isinstance(error, UnreachableError) and error.never_sent:
+                raise
             raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
         # An instance may exist, and bill, even when the reply says success: false.
         made = rows.instance_id(mapping(reply.body).get("new_contract"))
