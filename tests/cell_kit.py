@@ -56,7 +56,7 @@ def notebook(folder: Path, ready_s: float = 60.0, environ: Mapping[str, str] | N
     root = folder / "project"
     root.mkdir(parents=True, exist_ok=True)
     wanted = {"GPUPLUG_HOME": str(folder / "home"), "HOME": str(folder), **(environ or {})}
-    names = {*wanted, "VAST_URL", "VAST_API_KEY", "GPUPLUG_BUDGET", "GPUPLUG_PLATFORM", "GPUPLUG_GPU"}
+    names = {*wanted, "VAST_API_KEY", "RUNPOD_API_KEY", "GPUPLUG_BUDGET", "GPUPLUG_PLATFORM", "GPUPLUG_GPU"}
     before = {name: os.environ.pop(name, None) for name in names}
     os.environ.update(wanted)
     made = Notebook(root, Engine(f"nb-{folder.name}", root, ready_s=ready_s))

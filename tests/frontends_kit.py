@@ -31,7 +31,8 @@ def plain(text: str) -> str:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Return this process's environment without any key, with all folders of the user below `home`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("VAST", "GPUPLUG", "JPY_"))}
+    ours = ("VAST_API_KEY", "RUNPOD_API_KEY", "GPUPLUG", "JPY_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     own = {"HOME": str(home), "GPUPLUG_HOME": str(home / "gp"), "IPYTHONDIR": str(home / "ipython")}
     return {**kept, **own, "PYTHONPATH": str(ROOT / "src"), **more}
 

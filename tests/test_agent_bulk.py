@@ -238,7 +238,8 @@ def test_a_cells_budget_holds_while_it_runs_and_is_lifted_when_it_ends(tmp_path:
     folder = tmp_path / "home" / ".gpuplug" / "switch"
     folder.mkdir(parents=True)
     with installed(tmp_path / "home") as machine, machine.control() as cells:
-        cell = cells.start(f"print(open({str(folder / 'budget')!r}).read())", budget_s=1000)
+        wait = "import os, time\nwhile not os.path.exists(path): time.sleep(0.01)\n"
+        cell = cells.start(f"path = {str(folder / 'budget')!r}\n{wait}print(open(path).read())", budget_s=1000)
         ran = cells.finish(cell)
         assert abs(float(ran.text()) - switch.uptime() - 1000) < 60
         assert not (folder / "budget").exists()

@@ -32,7 +32,7 @@ def market() -> Iterator[str]:
 @pytest.fixture
 def home(tmp_path: Path, market: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make this process a computer without keys, so that `main` can be called without a new process each time."""
-    for name in [name for name in os.environ if name.startswith(("VAST", "GPUPLUG"))]:
+    for name in [name for name in os.environ if name.startswith(("VAST_API_KEY", "RUNPOD_API_KEY", "GPUPLUG"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GPUPLUG_HOME", str(tmp_path / "gp"))
@@ -74,7 +74,7 @@ def test_every_command_answers_with_one_line_of_json_when_asked_to(
 
 @pytest.mark.usefixtures("home")
 def test_prices_as_json_carry_exact_dollars_and_units(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["prices", "RTX_4090", "--hours", "2", "--data", "20GB", "--cuda", "any", "--json"]) == 0
+    assert main(["prices", "-p", "vast", "RTX_4090", "--hours", "2", "--data", "20GB", "--cuda", "any", "--json"]) == 0
     board = json.loads(capsys.readouterr().out)
     (offer,) = board["offers"]
     assert (offer["platform"], offer["gpu"], offer["vram_gb"], offer["architecture"]) == ("vast", "RTX 4090", 24, "Ada")

@@ -69,7 +69,7 @@ def test_reloading_the_extension_says_once_what_bills(page: Kernel) -> None:
     page.run(f"%%remote_gpu {RENT}\npass")
     shown = page.run("%reload_ext gpuplug").out
     assert shown.count("1 instance billing") == 1
-    assert shown.splitlines()[-1] == "gpuplug: vast; loaded again"
+    assert shown.splitlines()[-1] == "gpuplug: vast, runpod; loaded again"
     assert "1 instance billing" in page.run("%unload_ext gpuplug").out
     assert "1 instance billing" in page.run("%load_ext gpuplug").out
 

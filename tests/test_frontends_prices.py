@@ -63,7 +63,7 @@ def test_prices_of_a_moment_ago_say_so_and_ask_nobody(page: Kernel, home: Path, 
 
 
 def test_a_floor_that_nobody_meets_is_explained_and_is_no_error(page: Kernel) -> None:
-    shown = page.run("%gpu prices RTX_4090 --min-reliability 0.99999")
+    shown = page.run("%gpu prices -p vast RTX_4090 --min-reliability 0.99999")
     assert shown.error == ""
     assert shown.out.startswith("no RTX_4090 with reliability >= 0.99999 on vast; the best has 0.99")
     assert "hint: --min-reliability 0.99" in shown.out

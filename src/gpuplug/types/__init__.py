@@ -1,0 +1,46 @@
+"""The nouns of the domain: money, offers, instances, keys, clocks. No input or output happens here."""
+
+from __future__ import annotations
+
+from gpuplug.types.injected import Clock, Secret, SystemClock
+from gpuplug.types.instances import (
+    LABEL_PREFIX,
+    Account,
+    Endpoint,
+    Identity,
+    Instance,
+    InstanceState,
+    Spec,
+    SshTarget,
+    StartParams,
+    Traits,
+)
+from gpuplug.types.money import SECONDS_PER_HOUR, ZERO, Money
+from gpuplug.types.offers import Cloud, GpuWish, Offer, OfferList, Query, cuda_version, gpu_key, within
+
+__all__ = [
+    "LABEL_PREFIX",
+    "SECONDS_PER_HOUR",
+    "ZERO",
+    "Account",
+    "Clock",
+    "Cloud",
+    "Endpoint",
+    "GpuWish",
+    "Identity",
+    "Instance",
+    "InstanceState",
+    "Money",
+    "Offer",
+    "OfferList",
+    "Query",
+    "Secret",
+    "Spec",
+    "SshTarget",
+    "StartParams",
+    "SystemClock",
+    "Traits",
+    "cuda_version",
+    "gpu_key",
+    "within",
+]
