@@ -144,6 +144,18 @@ def test_a_destroy_that_is_not_proven_in_time_is_never_called_gone(stand: Stand)
     assert "not proven gone" in stand.said[-1]
 
 
+def test_an_end_that_was_not_proven_is_asked_for_again_by_each_look(stand: Stand) -> None:
+    lease = stand.rent()
+    stand.cloud.lies = 1000
+    stand.destroy(lease)
+    stand.cloud.lies = 0
+    (still,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert (still.state, stand.cloud.alive) == (State.DESTROYING, [])
+    stand.clock.advance(60)
+    (settled,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert settled.state is State.GONE
+
+
 def test_an_instance_that_comes_up_after_it_was_given_up_is_found_and_ended(stand: Stand) -> None:
     stand.cloud.launch_error, stand.cloud.launch_works_anyway, stand.cloud.lag_s = lost_reply(), True, 600
     with pytest.raises(UnknownOutcomeError):

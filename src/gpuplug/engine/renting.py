@@ -312,6 +312,8 @@ class Renting:
             return lease if young or not self._proven_gone(provider, lease) else self._gone(lease)
         if lease.state in {State.INTENT, State.UNKNOWN}:
             lease = self._ledger.move(lease.label, State.BOUND, instance_id=instance.id)
+        if lease.state is State.DESTROYING:  # whoever asked for its end has given up or died: never let it go on
+            self._terminate(provider, lease)
         return self.observe(lease, instance)
 
     def _now(self) -> float:
