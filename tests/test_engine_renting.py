@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -142,6 +143,26 @@ def test_a_destroy_that_is_not_proven_in_time_is_never_called_gone(stand: Stand)
     assert after.state is State.DESTROYING
     assert after.billing
     assert "not proven gone" in stand.said[-1]
+
+
+def double(stand: Stand) -> None:
+    """Let the cloud make a second instance with the label of its newest one."""
+    first = stand.cloud.made[-1]
+    stand.cloud.made.append(replace(first, instance=replace(first.instance, id="extra")))
+
+
+def test_what_a_create_made_twice_is_ended_by_the_next_look_and_the_rented_one_stays(stand: Stand) -> None:
+    lease = stand.rent()
+    double(stand)
+    (seen,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert (seen.state, stand.cloud.alive) == (State.BOUND, [lease.instance_id])
+
+
+def test_gone_is_said_only_when_both_of_what_a_create_made_twice_are_gone(stand: Stand) -> None:
+    lease = stand.rent()
+    double(stand)
+    assert stand.destroy(lease).state is State.GONE
+    assert stand.cloud.alive == []
 
 
 def test_an_end_that_was_not_proven_is_asked_for_again_by_each_look(stand: Stand) -> None:

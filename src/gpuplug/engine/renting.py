@@ -123,9 +123,11 @@ class Renting:
     def reconcile(self, provider: Provider, seen: list[Instance]) -> list[Lease]:
         """Bring the open leases of `provider` in line with its list; returns them as they then stand."""
         self.reopen_late(provider, seen, lambda _: None)
-        by_label = {instance.label: instance for instance in seen}
+        by_label: dict[str, list[Instance]] = {}
+        for instance in seen:
+            by_label.setdefault(instance.label, []).append(instance)
         leases = [lease for lease in self._ledger.open_leases() if lease.provider == provider.name]
-        return [self._settle(provider, lease, by_label.get(lease.label)) for lease in leases]
+        return [self._settle(provider, lease, by_label.get(lease.label, [])) for lease in leases]
 
     def reopen_late(self, provider: Provider, seen: list[Instance], say: Callable[[str], None]) -> None:
         """Take back that an instance is gone or was never made when the list shows it after all, and ask for its end.
@@ -253,9 +255,9 @@ class Renting:
             return lease  # still unknown: the caller's deadline decides
         if not found:
             return lease
-        for extra in found[1:]:
-            self._terminate(provider, lease, extra.id)
-        return self._ledger.move(lease.label, State.BOUND, instance_id=found[0].id)
+        lease = self._ledger.move(lease.label, State.BOUND, instance_id=found[0].id)
+        self._end_extra(provider, lease, found)
+        return lease
 
     def _abandon(self, provider: Provider, lease: Lease) -> None:
         self.destroy(provider, lease, lambda _: None)
@@ -279,13 +281,25 @@ class Renting:
             return error.message
         return ""
 
+    def _end_extra(self, provider: Provider, lease: Lease, found: list[Instance]) -> None:
+        """Ask for the end of what one create made beside the instance of `lease`: it would bill, and nobody would use it."""
+        for instance in found:
+            if instance.id != lease.instance_id:
+                self._terminate(provider, lease, instance.id)
+
     def _absent(self, provider: Provider, lease: Lease) -> bool:
-        """Tell whether the provider's list is there and shows neither the label nor the id; no proof without an answer."""
+        """Tell whether the provider's list is there and shows neither the label nor the id; no proof without an answer.
+
+        What it shows of the label beside the lease's own instance is asked to end.
+        """
         try:
             seen = provider.instances()
         except GpuplugError:
             return False
-        return not any(instance.label == lease.label or instance.id == lease.instance_id for instance in seen)
+        left = [one for one in seen if one.label == lease.label or one.id == lease.instance_id]
+        if lease.instance_id:
+            self._end_extra(provider, lease, left)
+        return not left
 
     def _proven_gone(self, provider: Provider, lease: Lease) -> bool:
         if not self._absent(provider, lease):
@@ -304,17 +318,19 @@ class Renting:
         (self._keys / lease.label).unlink(missing_ok=True)
         return self._ledger.move(lease.label, State.GONE, ended=self._now())
 
-    def _settle(self, provider: Provider, lease: Lease, instance: Instance | None) -> Lease:
-        if instance is None:
+    def _settle(self, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
+        if not found:
             young = self._now() - lease.created < provider.traits.list_lag_s
             if lease.state in {State.INTENT, State.UNKNOWN}:
                 return lease if young else self._forget_unknown(provider, lease, 0)
             return lease if young or not self._proven_gone(provider, lease) else self._gone(lease)
         if lease.state in {State.INTENT, State.UNKNOWN}:
-            lease = self._ledger.move(lease.label, State.BOUND, instance_id=instance.id)
+            lease = self._ledger.move(lease.label, State.BOUND, instance_id=found[0].id)
+        self._end_extra(provider, lease, found)
         if lease.state is State.DESTROYING:  # whoever asked for its end has given up or died: never let it go on
             self._terminate(provider, lease)
-        return self.observe(lease, instance)
+        own = next((instance for instance in found if instance.id == lease.instance_id), None)
+        return lease if own is None else self.observe(lease, own)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
