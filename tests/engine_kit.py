@@ -49,6 +49,7 @@ class Cloud:
     traits: Traits = field(default_factory=lambda: Traits(identity=False, list_lag_s=60, verify_gap_s=30))
     made: list[Made] = field(default_factory=list)
     lag_s: float = 0.0
+    reading_lags: bool = False
     lies: int = 0
     failures: list[Exception] = field(default_factory=list)
     launch_error: Exception | None = None
@@ -73,8 +74,7 @@ class Cloud:
 
     def instances(self) -> list[Instance]:
         self._fail()
-        now = self.clock.monotonic()
-        return [made.instance for made in self.made if made.alive and now - made.since >= self.lag_s]
+        return [made.instance for made in self.made if made.alive and self._listed(made)]
 
     def terminate(self, instance_id: str) -> None:
         self._fail()
@@ -90,7 +90,8 @@ class Cloud:
 
     def show(self, instance_id: str) -> Instance | None:
         self._fail()
-        return next((made.instance for made in self.made if made.alive and made.instance.id == instance_id), None)
+        there = [made for made in self.made if made.alive and made.instance.id == instance_id]
+        return next((made.instance for made in there if not self.reading_lags or self._listed(made)), None)
 
     def logs(self, _instance: Instance) -> str:
         return ""
@@ -101,6 +102,9 @@ class Cloud:
     def change(self, **changes: object) -> None:
         """Change what the cloud says of its newest instance."""
         self.made[-1].instance = replace(self.made[-1].instance, **changes)  # type: ignore[arg-type]
+
+    def _listed(self, made: Made) -> bool:
+        return self.clock.monotonic() - made.since >= self.lag_s
 
     def _fail(self) -> None:
         if self.failures:

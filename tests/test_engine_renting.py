@@ -128,6 +128,13 @@ def test_gone_needs_two_listings_a_gap_apart_and_a_direct_reading(stand: Stand) 
     assert stand.clock.monotonic() - before >= stand.cloud.traits.verify_gap_s
 
 
+def test_a_young_instance_that_neither_list_nor_reading_shows_yet_is_not_called_gone(stand: Stand) -> None:
+    lease = stand.rent()
+    stand.cloud.lag_s, stand.cloud.reading_lags, stand.cloud.lies = 45, True, 1
+    assert stand.destroy(lease).state is State.GONE
+    assert stand.cloud.alive == []
+
+
 @pytest.mark.parametrize("lies", [1, 2, 3])
 def test_a_lying_destroy_is_repeated_until_the_instance_is_really_gone(stand: Stand, lies: int) -> None:
     lease = stand.rent()

@@ -302,6 +302,10 @@ class Renting:
         return not left
 
     def _proven_gone(self, provider: Provider, lease: Lease) -> bool:
+        lag_s = provider.traits.list_lag_s
+        age_s = self._now() - lease.created
+        if age_s < lag_s:  # neither list nor reading need show yet that it is there
+            self._clock.sleep(min(lag_s, lag_s - age_s))
         if not self._absent(provider, lease):
             return False
         self._clock.sleep(provider.traits.verify_gap_s)
