@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -239,6 +240,19 @@ def test_an_intent_whose_process_died_before_the_call_ends_without_a_bill(stand:
     stand.clock.advance(3600)
     (lease,) = stand.ledger.open_leases()
     assert stand.destroy(lease).state is State.FAILED
+
+
+def test_a_clock_that_was_set_back_by_hours_keeps_nothing_open_for_hours(stand: Stand) -> None:
+    stand.cloud.launch_error = lost_reply()
+    with pytest.raises(UnknownOutcomeError):
+        stand.rent()
+    stand.cloud.launch_error = None
+    bound = stand.rent()
+    stand.clock.set_wall(stand.clock.now() - dt.timedelta(hours=10))
+    stand.cloud.made[0].alive = False
+    unknown, gone = stand.renting.reconcile(stand.cloud, [])
+    assert (unknown.state, gone.label, gone.state) == (State.UNKNOWN, bound.label, State.GONE)
+    assert stand.destroy(unknown).state is State.FAILED
 
 
 faults = st.lists(st.sampled_from([UnreachableError("down"), ReplyError("html")]), max_size=6)

@@ -264,13 +264,16 @@ class Renting:
 
     def _forget_unknown(self, provider: Provider, lease: Lease, deadline_s: float) -> Lease:
         """Wait out the list's lag before an unknown create may be called "never made"."""
-        deadline = self._clock.monotonic() + min(deadline_s, provider.traits.list_lag_s + provider.traits.verify_gap_s)
+        began = self._clock.monotonic()
+        deadline = began + min(deadline_s, provider.traits.list_lag_s + provider.traits.verify_gap_s)
         while self._clock.monotonic() < deadline:
             self._clock.sleep(max(_FIRST_WAIT_S, provider.traits.verify_gap_s))
             lease = self._bind_by_label(provider, lease)
             if lease.instance_id:
                 return self.destroy(provider, lease, lambda _: None, deadline_s)
-        if self._now() - lease.created >= provider.traits.list_lag_s and self._absent(provider, lease):
+        # The wall clock may have been set since: what was waited here counts too.
+        age_s = max(self._now() - lease.created, self._clock.monotonic() - began)
+        if age_s >= provider.traits.list_lag_s and self._absent(provider, lease):
             return self._never_made(lease, "never appeared")
         return lease
 
@@ -324,7 +327,7 @@ class Renting:
 
     def _settle(self, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
         if not found:
-            young = self._now() - lease.created < provider.traits.list_lag_s
+            young = 0 <= self._now() - lease.created < provider.traits.list_lag_s
             if lease.state in {State.INTENT, State.UNKNOWN}:
                 return lease if young else self._forget_unknown(provider, lease, 0)
             return lease if young or not self._proven_gone(provider, lease) else self._gone(lease)
