@@ -93,6 +93,16 @@ def test_a_lost_create_that_made_nothing_stays_unknown_until_the_lag_is_over(sta
     assert settled.state is State.FAILED
 
 
+def test_one_list_that_has_lost_everything_does_not_make_a_create_forgotten(stand: Stand) -> None:
+    stand.cloud.launch_error, stand.cloud.launch_works_anyway, stand.cloud.lag_s = lost_reply(), True, 80
+    with pytest.raises(UnknownOutcomeError):
+        stand.rent()
+    (lease,) = stand.renting.reconcile(stand.cloud, [])
+    assert lease.state is State.UNKNOWN
+    (found,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert (found.state, found.instance_id) == (State.BOUND, "1")
+
+
 def test_an_interrupt_in_the_middle_of_a_create_destroys_what_it_made(stand: Stand) -> None:
     stand.cloud.launch_error, stand.cloud.launch_works_anyway = KeyboardInterrupt(), True  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):

@@ -277,6 +277,11 @@ class Renting:
             return self._never_made(lease, "never appeared")
         return lease
 
+    def _forget_unlisted(self, provider: Provider, lease: Lease) -> Lease:
+        """Call a create "never made" that a list has just not shown, if another one a gap later does not show it either."""
+        self._clock.sleep(provider.traits.verify_gap_s)
+        return self._forget_unknown(provider, lease, 0)
+
     def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> str:
         try:
             provider.terminate(instance_id or lease.instance_id)
@@ -329,7 +334,7 @@ class Renting:
         if not found:
             young = 0 <= self._now() - lease.created < provider.traits.list_lag_s
             if lease.state in {State.INTENT, State.UNKNOWN}:
-                return lease if young else self._forget_unknown(provider, lease, 0)
+                return lease if young else self._forget_unlisted(provider, lease)
             return lease if young or not self._proven_gone(provider, lease) else self._gone(lease)
         if lease.state in {State.INTENT, State.UNKNOWN}:
             lease = self._ledger.move(lease.label, State.BOUND, instance_id=found[0].id)
