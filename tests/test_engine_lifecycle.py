@@ -10,14 +10,13 @@ from engine_kit import Quiet
 from sandbox_kit import RunningMarket, market
 
 from gpuplug import config
-from gpuplug.errors import NoOfferError, PreemptedError, UsageError
+from gpuplug.engine import Engine
+from gpuplug.errors import NoOfferError, PreemptedError, TooDearError, UsageError
 from gpuplug.ledger import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from gpuplug.engine import Engine
 
 RENT = "-p vast -g RTX_4090 --max-price 0.60"
 HOUR = 3600
@@ -61,6 +60,20 @@ def test_a_stopped_machine_bills_its_disk_alone_and_the_ledger_says_the_same(
     assert resting.state is State.STOPPED
     assert 0 < resting.rate.micros == pytest.approx(rate(place), abs=2)
     assert resting.rate < lease.price
+
+
+def test_a_machine_that_was_never_reached_is_not_taken_above_the_cap_though_the_ledger_knows_its_price(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+    nb.engine.close()
+    nb.engine = Engine(nb.engine.notebook, nb.root)
+    nb.engine.ledger.move(lease.label, State.BOUND)  # as a crash while it boots leaves it
+    monkeypatch.setenv("GPUPLUG_MAX_PRICE", "0.01")
+    with pytest.raises(TooDearError, match="above"):
+        nb.run("pass")
+    assert len(place.requests("create")) == 1
 
 
 def test_the_next_cell_starts_what_rests_and_finds_its_files_again(nb: Notebook, place: RunningMarket) -> None:

@@ -267,8 +267,10 @@ class Engine:
         try:
             if lease.state is State.STOPPED:
                 return self._wake(lease, options, talk)
-            # What was agreed to when it was rented holds, also when this cell names no price.
-            return self._link(provider, lease, max(options.max_price, lease.price), talk)
+            # What was agreed to when it was rented holds, also when this cell names no price. Of a machine that was
+            # never reached the ledger knows only what it bills, and to that nobody may have agreed.
+            known = options.max_price if lease.state is State.BOUND else max(options.max_price, lease.price)
+            return self._link(provider, lease, known, talk)
         except GpuplugError as error:
             ends = options.down or isinstance(error, PreemptedError)
             self._say_billing(error, lease, ends=ends)
