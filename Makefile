@@ -3,13 +3,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check format lab bench colab clean
+.PHONY: demo test soak check format lab bench colab clean
 
 demo: .venv/demo ## run the first notebook on a rented (make-believe) GPU and print what it shows
 	$(BIN)/gpuplug sandbox run --seed 7 -- $(BIN)/python notebooks/show.py notebooks/01_first_cell.ipynb
 
 test: .venv/test ## run all tests; they mostly wait for real processes, so three workers fit on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile -rs
+
+soak: .venv/test ## the money protocol in GP_SEEDS simulated lives (100000) from seed GP_FIRST on, or GP_PLAN once
+	$(BIN)/python tests/sim/soak.py
 
 check: .venv/test ## format, lint, types, layers, drawing
 	$(BIN)/ruff format --check .

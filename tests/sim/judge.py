@@ -1,0 +1,152 @@
+"""The invariants of the money protocol, held against the truth after every step that can break one."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from sim.market import SWITCH_S
+
+from gpuplug.ledger import FINAL, State
+
+if TYPE_CHECKING:
+    from sim.market import Machine
+    from sim.world import World
+
+    from gpuplug.ledger import Lease
+
+_FINAL = frozenset(state.value for state in FINAL)
+_SLACK = 120  # seconds of its price that a budget may be passed by
+_LONGEST_WAIT_S = 4_000.0
+
+
+class Violation(AssertionError):  # noqa: N818 - it is no error of a program but a promise that was broken
+    """A promise was broken; the text says which and how."""
+
+
+class Row(NamedTuple):
+    """What the ledger says of one lease, read behind the engine's back."""
+
+    state: str
+    instance_id: str
+
+
+class Judge:
+    """Compares what the processes have written and said with what really exists and bills."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._orders: set[str] = set()
+        self._final: set[str] = set()
+        self._connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def rows(self) -> dict[str, Row]:
+        """Return the ledger's leases by label."""
+        if self._connection is None:
+            path = self._world.home / "ledger.sqlite3"
+            if not path.exists():
+                return {}
+            self._connection = sqlite3.connect(path, isolation_level=None)
+        with contextlib.suppress(sqlite3.OperationalError):  # no table yet
+            found = self._connection.execute("SELECT label, state, instance_id FROM leases").fetchall()
+            return {label: Row(state, instance_id) for label, state, instance_id in found}
+        return {}
+
+    def ordered(self, label: str) -> None:
+        """A create has reached the provider: its intent was durable before, and it comes once."""
+        row = self.rows().get(label)
+        if row is None:
+            self._break(f"{label} is ordered and no ledger knows of it")
+        if label in self._orders:
+            self._break(f"the create of {label} was repeated")
+        self._orders.add(label)
+
+    def written(self) -> None:
+        """Something was committed: nothing may be called gone, or never made, that exists."""
+        rows = self.rows()
+        final = {label for label, row in rows.items() if row.state in _FINAL}
+        for label in sorted(final - self._final):
+            self._world.tell(f"{label[:8]} is {rows[label].state}")
+            for machine in self._alive(label):
+                if self._world.plan.jumps and machine.id != rows[label].instance_id:
+                    continue  # how long it must have been listed by is told by the wall clock alone
+                self._break(f"{label} is called {rows[label].state} while #{machine.id} bills")
+        self._final = final
+
+    def all_known(self) -> None:
+        """Everything that exists with our label is in the ledger."""
+        rows = self.rows()
+        for machine in self._world.market.ours():
+            if machine.label not in rows:
+                self._break(f"#{machine.id} bills, and no ledger knows {machine.label!r}")
+
+    def looked(self, seen: set[str], since: float) -> None:
+        """An undisturbed reconcile that began at `since` is over: whatever its lists showed is counted as billing."""
+        rows = self.rows()
+        market = self._world.market
+        exist = {machine.id for machine in market.ours()}
+        ours = [machine for shown in market.listed.values() for machine in shown if machine.id in exist]
+        for machine in ours:
+            row = rows.get(machine.label)
+            if row is None or row.state in _FINAL:
+                self._break(f"#{machine.id} is listed and bills, and the ledger says {row.state if row else 'nothing'}")
+            if machine.id not in seen:
+                self._break(f"#{machine.id} bills and is not shown")
+            if row.state == State.DESTROYING.value and not any(at >= since for at in machine.asked):
+                self._break(f"#{machine.id} is to be destroyed, and nobody asks for it any more")
+        for label in {machine.label for machine in ours}:
+            left = [machine for machine in ours if machine.label == label and not machine.asked]
+            if len(left) > 1:
+                self._break(f"{label} has {len(left)} instances, and the extra one is not ended")
+
+    def usable(self, lease: Lease) -> None:
+        """A cell may run on `lease`: it exists, and it is no dearer than was agreed to."""
+        machine = self._world.market.machines.get(lease.instance_id)
+        if machine is None or machine.label != lease.label:
+            self._break(f"{lease.label} is handed out, and #{lease.instance_id} is not its instance")
+        elif machine.rate > self._world.options.max_price.micros:
+            self._break(f"#{machine.id} is handed out at {machine.rate} micro-dollars an hour, above the cap")
+
+    def took(self, what: str, seconds: float) -> None:
+        """A call to the engine has returned."""
+        if seconds > _LONGEST_WAIT_S:
+            self._break(f"{what} took {seconds:.0f} s")
+
+    def ended(self) -> None:
+        """All is settled, in fair weather, by a new process: nothing is left, and nothing lived longer than it may."""
+        self.all_known()
+        rows = self.rows()
+        for machine in self._world.market.ours():
+            self._break(f"#{machine.id} still bills at the end; its lease is {rows[machine.label].state}")
+        for label, row in rows.items():
+            if row.state not in _FINAL:
+                self._break(f"{label} is {row.state} at the end though nothing exists")
+        for machine in self._world.market.machines.values():
+            self._within_terms(machine)
+
+    def _within_terms(self, machine: Machine) -> None:
+        """The switch that was really sent along ends it for want of contact, by its hard end, and for money."""
+        terms, market = machine.terms, self._world.market
+        if not market.traits.armed or machine.ended is None:
+            return
+        options = self._world.options
+        if terms.lease != options.terms.lease or terms.hard != options.terms.hard:
+            self._break(f"#{machine.id} was sent the terms {terms}, not {options.terms}")
+        if not machine.resting and machine.ended > max(machine.contact, machine.began) + terms.lease + SWITCH_S:
+            self._break(f"#{machine.id} lived on after its lease")
+        most = options.budget.micros * market.traits.drift + _SLACK * machine.rate / 3600
+        bill = machine.bill(self._world.now)
+        rested = len(machine.bills) > 2 or machine.boots_at > machine.ended
+        if not rested and bill > most + machine.rest_rate:
+            self._break(f"#{machine.id} cost {bill:.0f} micro-dollars, more than its budget of {options.budget}")
+
+    def _alive(self, label: str) -> list[Machine]:
+        return [machine for machine in self._world.market.alive() if machine.label == label]
+
+    def _break(self, text: str) -> NoReturn:
+        raise Violation(f"{text} ({self._world.now:.1f} s)")

@@ -1,0 +1,225 @@
+# ruff: noqa: SLF001 - a rule is left out where it stands
+"""Faults that somebody could build into the protocol; each must be caught by the simulation, or it proves nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gpuplug.engine import renting
+from gpuplug.engine.linking import Linking
+from gpuplug.engine.renting import Renting
+from gpuplug.errors import GpuplugError, OfferGoneError, UnknownOutcomeError
+from gpuplug.ledger import Lease, Ledger, State
+from gpuplug.providers import vast
+from gpuplug.providers._http import HttpClient
+from gpuplug.providers.runpod import RunpodProvider
+from gpuplug.providers.vast import VastProvider
+from gpuplug.types import StartParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from gpuplug.providers import Provider
+    from gpuplug.providers._calls import Call, Reply
+    from gpuplug.types import Instance, Offer, Spec
+
+ADAPTERS = (VastProvider, RunpodProvider)
+MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {}
+
+
+def mutant(plant: Callable[[pytest.MonkeyPatch], None]) -> Callable[[pytest.MonkeyPatch], None]:
+    MUTANTS[plant.__name__] = plant
+    return plant
+
+
+@mutant
+def the_intent_is_recorded_after_the_create(patch: pytest.MonkeyPatch) -> None:
+    waiting: dict[str, Lease] = {}
+    intend, move = Ledger.intend, Ledger.move
+
+    def later(ledger: Ledger, label: str, state: State, **changes: Any) -> Lease:  # noqa: ANN401 - as `move` takes them
+        if label in waiting:
+            intend(ledger, waiting.pop(label))
+        return move(ledger, label, state, **changes)
+
+    patch.setattr(Ledger, "intend", lambda _, lease: waiting.__setitem__(lease.label, lease))
+    patch.setattr(Ledger, "move", later)
+
+
+@mutant
+def a_200_to_a_destroy_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renting, "_proven_gone", lambda *_: True)
+
+
+@mutant
+def one_listing_is_proof_enough(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renting, "_proven_gone", Renting._absent)
+
+
+@mutant
+def what_gives_no_answer_is_absent(patch: pytest.MonkeyPatch) -> None:
+    def proven(_: Renting, provider: Provider, lease: Lease) -> bool:
+        try:
+            return all(one.id != lease.instance_id for one in provider.instances())
+        except GpuplugError:
+            return True
+
+    patch.setattr(Renting, "_proven_gone", proven)
+
+
+@mutant
+def the_lag_of_the_list_is_not_waited_out(patch: pytest.MonkeyPatch) -> None:
+    for adapter in ADAPTERS:
+        init = adapter.__init__
+
+        def hasty(self: Any, access: Any, init: Any = init) -> None:  # noqa: ANN401 - either adapter's
+            init(self, access)
+            self.traits = replace(self.traits, list_lag_s=0.0)
+
+        patch.setattr(adapter, "__init__", hasty)
+
+
+@mutant
+def a_create_without_an_answer_is_repeated(patch: pytest.MonkeyPatch) -> None:
+    for adapter in ADAPTERS:
+        launch = adapter.launch
+
+        def again(self: Any, offer: Offer, spec: Spec, label: str, launch: Any = launch) -> str:  # noqa: ANN401 - likewise
+            try:
+                return str(launch(self, offer, spec, label))
+            except UnknownOutcomeError:
+                return str(launch(self, offer, spec, label))
+
+        patch.setattr(adapter, "launch", again)
+
+
+@mutant
+def a_create_without_an_answer_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
+    for adapter in ADAPTERS:
+        launch = adapter.launch
+
+        def refused(self: Any, offer: Offer, spec: Spec, label: str, launch: Any = launch) -> str:  # noqa: ANN401 - likewise
+            try:
+                return str(launch(self, offer, spec, label))
+            except UnknownOutcomeError as error:
+                raise OfferGoneError(error.message) from error
+
+        patch.setattr(adapter, "launch", refused)
+
+
+@mutant
+def an_unknown_create_is_forgotten_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renting, "_forget_unknown", lambda self, _, lease, __: self._never_made(lease, "not listed"))
+
+
+@mutant
+def the_first_absence_is_the_end(patch: pytest.MonkeyPatch) -> None:
+    settle = Renting._settle
+
+    def hasty(self: Renting, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
+        return self._gone(lease) if lease.instance_id and not found else settle(self, provider, lease, found)
+
+    patch.setattr(Renting, "_settle", hasty)
+
+
+@mutant
+def what_was_made_though_the_reply_says_failure_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    send = HttpClient.send
+
+    def deaf(self: HttpClient, call: Call) -> Reply:
+        reply = send(self, call)
+        if call.route == vast._ASK and isinstance(reply.body, dict) and reply.body.get("success") is False:
+            return reply._replace(body={**reply.body, "new_contract": None})
+        return reply
+
+    patch.setattr(HttpClient, "send", deaf)
+
+
+@mutant
+def the_label_is_not_the_one_on_record(patch: pytest.MonkeyPatch) -> None:
+    for adapter in ADAPTERS:
+        launch = adapter.launch
+
+        def other(self: Any, offer: Offer, spec: Spec, label: str, launch: Any = launch) -> str:  # noqa: ANN401 - likewise
+            return str(launch(self, offer, spec, label[:20]))
+
+        patch.setattr(adapter, "launch", other)
+
+
+@mutant
+def what_comes_up_late_is_not_reopened(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renting, "reopen_late", lambda *_: None)
+
+
+@mutant
+def what_was_made_twice_is_not_ended(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renting, "_end_extra", lambda *_: None)
+
+
+@mutant
+def nobody_asks_again_for_an_end(patch: pytest.MonkeyPatch) -> None:
+    settle = Renting._settle
+
+    def idle(self: Renting, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
+        return lease if lease.state is State.DESTROYING and found else settle(self, provider, lease, found)
+
+    patch.setattr(Renting, "_settle", idle)
+
+
+@mutant
+def an_interrupt_is_a_refusal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Renting, "_abandon", lambda self, _, lease: self._never_made(lease, "interrupted"))
+
+
+@mutant
+def only_the_first_page_is_read(patch: pytest.MonkeyPatch) -> None:
+    send = HttpClient.send
+
+    def short(self: HttpClient, call: Call) -> Reply:
+        reply = send(self, call)
+        if isinstance(reply.body, dict):
+            hidden = {name: None for name in ("next_token", "pagination") if name in reply.body}
+            return reply._replace(body={**reply.body, **hidden})
+        return reply
+
+    patch.setattr(HttpClient, "send", short)
+
+
+@mutant
+def the_budget_is_not_sent_to_the_switch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(renting, "_budget_s", lambda _, options: options.terms.hard)
+
+
+@mutant
+def the_lease_is_not_sent_to_the_switch(patch: pytest.MonkeyPatch) -> None:
+
+    def endless(*values: Any) -> StartParams:  # noqa: ANN401 - as it takes them
+        return replace(StartParams(*values), lease_s=values[4])
+
+    patch.setattr("gpuplug.engine.renting.StartParams", endless)
+
+
+@mutant
+def a_price_that_has_risen_is_taken(patch: pytest.MonkeyPatch) -> None:
+    def blind(_: Linking, provider: Provider, lease: Lease, _cap: object) -> Instance:
+        with contextlib.suppress(GpuplugError):
+            seen = provider.show(lease.instance_id)
+            if seen is not None:
+                return seen
+        raise GpuplugError("nothing there")
+
+    patch.setattr(Linking, "_observe", blind)
+
+
+@mutant
+def a_machine_that_is_never_ready_is_left_behind(patch: pytest.MonkeyPatch) -> None:
+    destroy = Renting.destroy
+
+    def careless(self: Renting, provider: Provider, lease: Lease, *more: Any) -> Lease:  # noqa: ANN401 - as `destroy`
+        return self._gone(lease) if lease.state is State.BOUND else destroy(self, provider, lease, *more)
+
+    patch.setattr(Renting, "destroy", careless)

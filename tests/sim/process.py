@@ -1,0 +1,190 @@
+"""One gpuplug process: the real engine on the shared ledger, with a machine that answers in place of SSH."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from engine_kit import Quiet
+from sim.market import KEY
+
+from gpuplug.config import Options
+from gpuplug.engine import Engine
+from gpuplug.engine.acquiring import with_bid
+from gpuplug.engine.linking import Linking, Live
+from gpuplug.engine.quoting import Quoting
+from gpuplug.errors import GpuplugError, NotReadyError
+from gpuplug.ledger import Lease, State
+from gpuplug.providers import Access, Provider
+from gpuplug.providers.runpod import RunpodProvider
+from gpuplug.providers.vast import VastProvider
+from gpuplug.types import Query, Secret
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from pathlib import Path
+
+    from sim.world import World
+
+    from gpuplug.engine.talk import Talk
+    from gpuplug.streams import Connection
+    from gpuplug.sync import Sync
+    from gpuplug.types import Identity, Instance, Money, Offer
+
+ADAPTERS: dict[str, type[VastProvider | RunpodProvider]] = {"vast": VastProvider, "runpod": RunpodProvider}
+READY_S = 60.0
+
+
+class ProcessClock:
+    """A process's view of the time: every sleep is a point."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now(self) -> dt.datetime:
+        return self._world.clock.now()
+
+    def monotonic(self) -> float:
+        return self._world.clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self._world.point("sleep")
+        self._world.pass_time(seconds)
+
+
+class Line:
+    """What stands for the session with a machine: it says whether both ends are there, and renews the lease."""
+
+    def __init__(self, world: World, instance_id: str) -> None:
+        self._world = world
+        self._id = instance_id
+        self._open = True
+
+    @property
+    def alive(self) -> bool:
+        machine = self._world.market.machines.get(self._id)
+        return self._open and machine is not None and machine.running(self._world.now)
+
+    def beat(self) -> None:
+        """Renew the lease, as a heartbeat does."""
+        if self.alive:
+            self._world.market.machines[self._id].contact = self._world.now
+
+    def close(self) -> None:
+        self._open = False
+
+
+class Shelf(Quoting):
+    """The offers of the platforms, asked one after the other: the search's threads would make a run irreproducible."""
+
+    def __init__(self, engine: SimEngine) -> None:
+        self._engine = engine
+
+    def offers(self, options: Options) -> list[tuple[Offer, Provider]]:
+        providers = [self._engine.provider(name) for name in options.platform]
+        found = [(offer, each) for each in providers for offer in each.offers(Query()).offers]
+        found.sort(key=lambda pair: (pair[0].price, pair[0].id))
+        return [(with_bid(offer, options.max_price), each) for offer, each in found]
+
+    def why(self, offers: list[Offer], options: Options) -> str:
+        return f"{len(offers)} offers, {options.max_price} at most"
+
+
+class SimEngine(Engine):
+    """The engine, but for SSH: a machine is reached when it runs. Until then everything is the real thing."""
+
+    def __init__(self, world: World, name: str, home: Path) -> None:
+        super().__init__(name, home, ProcessClock(world), READY_S, home)
+        self._world = world
+        self._quoting = Shelf(self)
+
+    def _link(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> Live:
+        linking = Linking(self.ledger, self._renting, self._home, self.clock, self._ready_s)
+        lease, _ = linking._reach(provider, lease, cap, talk)  # noqa: SLF001 - all of it but the session
+        lease = self.ledger.move(lease.label, State.READY)
+        line = Line(self._world, lease.instance_id)
+        line.beat()
+        live = Live(lease, provider, cast("Any", line), cast("Sync", None), {})
+        self._live[lease.label] = live
+        return live
+
+    def beat(self) -> None:
+        for live in self._live.values():
+            cast("Line", live.session).beat()
+
+
+class Process:
+    """A notebook's kernel, a command, or a reaper: what it does is one of the words of a story."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.name = name
+        self.dead = False
+        self._world = world
+        world.processes.append(self)
+        self.engine = SimEngine(world, "notebook", world.home)
+        for platform in world.plan.platforms:
+            access = Access(Secret(KEY), "the environment", "", str(world.home / platform), self.engine.clock)
+            provider = ADAPTERS[platform](access)
+            provider.connect = self._connect  # type: ignore[method-assign]  # there is no SSH here
+            self.engine.use(provider)
+
+    def act(self, word: str) -> bool:
+        """Do `word`; tell whether it went as it was meant. A crash goes on to the caller."""
+        world = self._world
+        world.current, began = self, world.now - world.dozed
+        world.tell(f"> {word}")
+        try:
+            getattr(self, f"_{word}")()
+        except (GpuplugError, KeyboardInterrupt) as error:
+            world.tell(f"< {word}: {type(error).__name__}")
+            return False
+        finally:
+            if not self.dead:
+                world.judge.took(word, world.now - world.dozed - began)
+        return True
+
+    def close(self) -> None:
+        """Let go of files and sockets, as a process that ends does."""
+        self.engine.ledger.close()
+
+    def _look(self) -> None:
+        world, began, struck = self._world, self._world.now, self._world.struck
+        world.market.watch()
+        rows = self.engine.rows()
+        if world.struck == struck:
+            world.judge.looked({row.instance.id for row in rows if row.instance}, began)
+
+    def _up(self) -> None:
+        live = self.engine.up(self._world.options, Quiet(answer=True))
+        self._world.judge.usable(live.lease)
+
+    def _down(self) -> None:
+        self.engine.down(Options(all=True), self._world.tell)
+
+    def _work(self) -> None:
+        """A cell runs for four minutes; the panel looks each minute."""
+        for _ in range(4):
+            self._world.pass_time(60.0)
+            self.engine.beat()
+            self._look()
+
+    def _rest(self) -> None:
+        self.engine.stop(self._world.options, self._world.tell)
+
+    def _wake(self) -> None:
+        self.engine.start(self._world.options, Quiet(answer=True))
+
+    def _fail(self) -> None:
+        """The machine breaks: the provider still bills it, and the next cell finds no session."""
+        for live in self.engine.sessions():
+            live.session.close()
+
+    def _leave(self) -> None:
+        """Close the notebook without a word about what runs; the lid with it."""
+        self.engine.close()
+
+    def _connect(self, instance: Instance, identity: Identity) -> Connection:
+        machine = self._world.market.machines.get(instance.id)
+        if machine is None or not machine.running(self._world.now):
+            raise NotReadyError("nothing listens yet")
+        assert identity.host_key, "there is no key to prove the host by"
+        return cast("Connection", None)  # nothing is ever said on it
