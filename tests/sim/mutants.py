@@ -72,6 +72,20 @@ def what_gives_no_answer_is_absent(patch: pytest.MonkeyPatch) -> None:
 
 
 @mutant
+def the_proof_of_an_end_begins_within_the_lag(patch: pytest.MonkeyPatch) -> None:
+    def proven(self: Renting, provider: Provider, lease: Lease) -> bool:
+        if not self._absent(provider, lease):
+            return False
+        self._clock.sleep(provider.traits.verify_gap_s)
+        try:
+            return self._absent(provider, lease) and provider.show(lease.instance_id) is None
+        except GpuplugError:
+            return False
+
+    patch.setattr(Renting, "_proven_gone", proven)
+
+
+@mutant
 def the_lag_of_the_list_is_not_waited_out(patch: pytest.MonkeyPatch) -> None:
     for adapter in ADAPTERS:
         init = adapter.__init__
