@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from engine_kit import OFFER, Cloud, lost_reply
+from engine_kit import OFFER, Cloud, Made, lost_reply
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +26,7 @@ from gpuplug.errors import (
 )
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.testing import FakeClock
+from gpuplug.types import Instance, InstanceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,32 @@ def test_a_young_instance_that_neither_list_nor_reading_shows_yet_is_not_called_
     stand.cloud.lag_s, stand.cloud.reading_lags, stand.cloud.lies = 45, True, 1
     assert stand.destroy(lease).state is State.GONE
     assert stand.cloud.alive == []
+
+
+def test_a_laptop_that_sleeps_between_intent_and_create_does_not_make_the_instance_look_old(stand: Stand) -> None:
+    def sleep() -> list[Lease]:
+        stand.clock.advance(7200)
+        return []
+
+    stand.cloud.look = sleep
+    lease = stand.rent()
+    stand.cloud.lag_s, stand.cloud.reading_lags, stand.cloud.lies = 45, True, 1
+    assert stand.destroy(lease).state is State.GONE
+    assert stand.cloud.alive == []
+
+
+def test_a_create_that_a_process_sent_long_after_its_intent_before_it_died_is_not_forgotten(stand: Stand) -> None:
+    stand.cloud.launch_error = lost_reply()
+    with pytest.raises(UnknownOutcomeError):
+        stand.rent()
+    (lease,) = stand.ledger.open_leases()
+    stand.clock.advance(7200)
+    made = Instance("cloud", "1", lease.label, InstanceState.RUNNING, OFFER.price)
+    stand.cloud.lag_s, stand.cloud.made = 45, [Made(made, stand.clock.monotonic())]
+    (still,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert still.state is State.UNKNOWN
+    (found,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert (found.state, found.instance_id) == (State.BOUND, "1")
 
 
 @pytest.mark.parametrize("lies", [1, 2, 3])

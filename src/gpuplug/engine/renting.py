@@ -74,7 +74,8 @@ class Renting:
         instance_id = ""
         try:
             instance_id = provider.launch(offer, spec, lease.label)
-            return self._ledger.move(lease.label, State.BOUND, instance_id=instance_id)
+            # The lag of the lists counts from here: the laptop may have slept since the intent.
+            return self._ledger.move(lease.label, State.BOUND, instance_id=instance_id, created=self._now())
         except UnknownOutcomeError as error:
             return self._find_lost(provider, lease, error)
         except (ProviderError, UsageError):
@@ -227,7 +228,7 @@ class Renting:
         return host.private, host.public, user.public
 
     def _find_lost(self, provider: Provider, lease: Lease, error: UnknownOutcomeError) -> Lease:
-        lease = self._ledger.move(lease.label, State.UNKNOWN, note=error.message)
+        lease = self._ledger.move(lease.label, State.UNKNOWN, note=error.message, created=self._now())
         deadline = self._clock.monotonic() + provider.traits.list_lag_s
         wait = _FIRST_WAIT_S
         try:
@@ -278,8 +279,11 @@ class Renting:
         return lease
 
     def _forget_unlisted(self, provider: Provider, lease: Lease) -> Lease:
-        """Call a create "never made" that a list has just not shown, if another one a gap later does not show it either."""
-        self._clock.sleep(provider.traits.verify_gap_s)
+        """Call a create "never made" that a list has just not shown, if another one, a whole lag later, does not either.
+
+        When it was sent nobody knows: a laptop may have slept after the intent, and its process died after the create.
+        """
+        self._clock.sleep(max(provider.traits.list_lag_s, provider.traits.verify_gap_s))
         return self._forget_unknown(provider, lease, 0)
 
     def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> str:
