@@ -91,6 +91,31 @@ def test_a_lost_create_that_made_nothing_stays_unknown_until_the_lag_is_over(sta
     assert settled.state is State.FAILED
 
 
+def test_a_create_that_another_process_gave_up_meanwhile_is_ended_and_not_called_never_made(stand: Stand) -> None:
+    def give_up() -> list[Lease]:
+        (lease,) = stand.ledger.open_leases()
+        stand.ledger.move(lease.label, State.FAILED, ended=0.0)
+        return []
+
+    stand.cloud.look = give_up
+    with pytest.raises(ProviderError, match="had given it up"):
+        stand.rent()
+    assert stand.cloud.alive == []
+    assert [lease.state for lease in stand.ledger.leases()] == [State.GONE]
+
+
+def test_a_late_create_that_cannot_be_ended_stays_open_in_the_ledger(stand: Stand) -> None:
+    def give_up() -> list[Lease]:
+        (lease,) = stand.ledger.open_leases()
+        stand.ledger.move(lease.label, State.FAILED, ended=0.0)
+        return []
+
+    stand.cloud.look, stand.cloud.lies = give_up, 1000
+    with pytest.raises(ProviderError, match="NOT PROVEN GONE"):
+        stand.rent()
+    assert [lease.state for lease in stand.ledger.open_leases()] == [State.DESTROYING]
+
+
 def test_an_interrupt_in_the_middle_of_a_create_destroys_what_it_made(stand: Stand) -> None:
     stand.cloud.launch_error, stand.cloud.launch_works_anyway = KeyboardInterrupt(), True  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
 from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
@@ -74,7 +74,7 @@ class Renting:
         instance_id = ""
         try:
             instance_id = provider.launch(offer, spec, lease.label)
-            return self._ledger.move(lease.label, State.BOUND, instance_id=instance_id)
+            bound = self._ledger.move(lease.label, State.BOUND, instance_id=instance_id)
         except UnknownOutcomeError as error:
             return self._find_lost(provider, lease, error)
         except (ProviderError, UsageError):
@@ -89,6 +89,18 @@ class Renting:
         except BaseException:  # an interrupt in mid-call: the instance may exist, so look for it before anything else
             self._abandon(provider, self._ledger.move(lease.label, State.UNKNOWN, note="interrupted"))
             raise
+        if bound.state is not State.BOUND:
+            self._end_late(provider, lease, instance_id)
+        return bound
+
+    def _end_late(self, provider: Provider, lease: Lease, instance_id: str) -> NoReturn:
+        """End an instance whose lease another process has given up while it was made: its keys are thrown away."""
+        ended = self.destroy(provider, self._ledger.reopen(lease.label, instance_id, lease.price), lambda _: None)
+        raise ProviderError(
+            f"the create of {lease.gpu} took so long that another process had given it up; #{instance_id} was not used",
+            billing="" if ended.state is State.GONE else f"#{instance_id} is NOT PROVEN GONE, take it as billing",
+            hint="run the cell again",
+        )
 
     def identity_key(self, lease: Lease) -> Secret:
         """Return the private user key of the lease; empty when the provider needs none."""
@@ -176,7 +188,7 @@ class Renting:
         if instance.state not in {InstanceState.RUNNING, InstanceState.STOPPED}:
             return lease
         if instance.state is InstanceState.RUNNING and instance.price != lease.price:
-            self._ledger.move(lease.label, lease.state, price=instance.price)
+            self._ledger.amend(lease.label, price=instance.price)
         return self._ledger.charge(lease.label, instance.price)
 
     def _intend(self, provider: Provider, offer: Offer, wish: Wish) -> tuple[Lease, StartParams]:
@@ -248,11 +260,12 @@ class Renting:
 
     def _bind_by_label(self, provider: Provider, lease: Lease) -> Lease:
         try:
-            found = [instance for instance in provider.instances() if instance.label == lease.label]
+            listed = [instance for instance in provider.instances() if instance.label == lease.label]
         except GpuplugError:
             return lease  # still unknown: the caller's deadline decides
-        if not found:
+        if not listed:
             return lease
+        found = sorted(listed, key=lambda instance: instance.id)  # every process keeps the same one
         for extra in found[1:]:
             self._terminate(provider, lease, extra.id)
         return self._ledger.move(lease.label, State.BOUND, instance_id=found[0].id)
