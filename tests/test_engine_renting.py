@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gpuplug.config import Options
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
+    AuthError,
     LedgerError,
     OfferGoneError,
     ProviderError,
@@ -190,6 +191,24 @@ def test_a_value_that_cannot_be_sent_leaves_no_open_lease_and_waits_for_nothing(
         stand.rent()
     assert stand.clock.slept == []
     assert [lease.state for lease in stand.ledger.leases()] == [State.FAILED]
+
+
+def test_a_key_that_is_not_accepted_is_said_at_once_and_not_waited_for(stand: Stand) -> None:
+    lease = stand.rent()
+    stand.cloud.failures = [AuthError("the key is not accepted", hint="export KEY=...")]
+    assert stand.destroy(lease).state is State.DESTROYING
+    assert stand.clock.slept == []
+    assert "the key is not accepted" in stand.said[-1]
+    assert "hint: export KEY=" in stand.said[-1]
+
+
+def test_what_ended_by_itself_while_nobody_looked_is_charged_to_its_hard_end_at_most(stand: Stand) -> None:
+    lease = stand.rent()
+    stand.cloud.made[0].alive = False
+    stand.clock.advance(10 * 86_400)
+    (settled,) = stand.renting.reconcile(stand.cloud, [])
+    assert settled.ended is not None
+    assert settled.ended - lease.created <= lease.hard_s + 60
 
 
 def test_destroying_what_is_gone_already_succeeds(stand: Stand) -> None:

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
+from gpuplug.errors import AuthError, GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
 from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
 from gpuplug.types import LABEL_PREFIX, ZERO, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
 
@@ -83,7 +83,7 @@ class Renting:
         except LedgerError as error:  # what cannot be written down must not go on billing
             trouble = self._terminate(provider, lease, instance_id)
             error.billing = f"#{instance_id} was rented and its end asked for" + (
-                f", which failed: {trouble}" if trouble else ""
+                f", which failed: {trouble.message}" if trouble else ""
             )
             raise
         except BaseException:  # an interrupt in mid-call: the instance may exist, so look for it before anything else
@@ -126,7 +126,8 @@ class Renting:
             trouble = self._terminate(provider, lease)
             if not trouble and self._proven_gone(provider, lease):
                 return self._gone(lease)
-            if self._clock.monotonic() + wait >= deadline:
+            # A key that is not accepted will not be by waiting.
+            if isinstance(trouble, AuthError) or self._clock.monotonic() + wait >= deadline:
                 say(f"#{lease.instance_id} is not proven gone: {trouble or 'the provider still lists it'}")
                 return self._ledger.lease(lease.label)
             self._clock.sleep(wait)
@@ -285,12 +286,13 @@ class Renting:
             return self._never_made(lease, "never appeared")
         return lease
 
-    def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> str:
+    def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> GpuplugError | None:
+        """Ask for an end; return what went wrong."""
         try:
             provider.terminate(instance_id or lease.instance_id)
         except GpuplugError as error:
-            return error.message
-        return ""
+            return error
+        return None
 
     def _absent(self, provider: Provider, lease: Lease) -> bool:
         """Tell whether the provider's list is there and shows neither the label nor the id; no proof without an answer."""
@@ -315,7 +317,10 @@ class Renting:
 
     def _gone(self, lease: Lease) -> Lease:
         (self._keys / lease.label).unlink(missing_ok=True)
-        return self._ledger.move(lease.label, State.GONE, ended=self._now())
+        # What ended by itself while nobody looked ended at its hard end at the latest.
+        latest = lease.created + lease.hard_s + _BUDGET_SLACK_S
+        by_itself = lease.hard_s and lease.state is not State.DESTROYING
+        return self._ledger.move(lease.label, State.GONE, ended=min(self._now(), latest) if by_itself else self._now())
 
     def _settle(self, provider: Provider, lease: Lease, instance: Instance | None) -> Lease:
         if instance is None:
