@@ -195,3 +195,17 @@ def test_an_account_without_credit_is_said_once_and_not_asked_again(nb: Notebook
     with pytest.raises(NoOfferError, match="no credit"):
         nb.run("pass", RENT)
     assert len(place.requests("create")) == 1
+
+
+@pytest.mark.parametrize("name", ["24GB", "4090", "A100_80GB", "H100"])
+def test_a_wish_finds_machines_on_both_platforms(nb: Notebook, name: str) -> None:
+    found = nb.engine.prices(config.parse(f"{name} -p vast,runpod --max-price 9", "prices"))
+    assert {offer.provider for offer in found.offers} == {"vast", "runpod"}
+    assert found.troubles == ()
+
+
+@pytest.mark.parametrize("gpu", ["L4", "H100_SXM"])
+def test_a_pod_that_meets_the_floor_is_kept_whatever_the_best_host_could_do(nb: Notebook, gpu: str) -> None:
+    nb.run("print('kept')", f"-p runpod -g {gpu} --max-price 9 --down")
+    assert nb.talk.text == "kept\n"
+    assert len(nb.engine.ledger.leases()) == 1

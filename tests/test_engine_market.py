@@ -24,6 +24,7 @@ from gpuplug.errors import (
     UnknownNameError,
     UnreachableError,
 )
+from gpuplug.frontends import verbs
 from gpuplug.ledger import State
 from gpuplug.types import Money
 
@@ -306,6 +307,9 @@ def test_what_another_computer_rented_is_shown_and_left_alone_until_it_is_adopte
         (seen,) = stranger.rows()
         assert seen.lease is None
         assert stranger.down(config.parse("--all", "down"), lambda _: None) == []
+        told = verbs.down(stranger, config.parse("--all", "down"), lambda _: None)
+        assert told.startswith("0 instances of this computer billing\n")
+        assert f"#{row.instance.id} of another computer: running at $0." in told
         with pytest.raises(UnknownNameError, match="adopt"):
             stranger.down(config.parse(named, "down"), lambda _: None)
         assert place.meter()["billing_now"] == 1

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gpuplug.config import Options
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
+    AuthError,
     LedgerError,
     OfferGoneError,
     ProviderError,
@@ -102,6 +103,31 @@ def test_one_list_that_has_lost_everything_does_not_make_a_create_forgotten(stan
     assert lease.state is State.UNKNOWN
     (found,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
     assert (found.state, found.instance_id) == (State.BOUND, "1")
+
+
+def test_a_create_that_another_process_gave_up_meanwhile_is_ended_and_not_called_never_made(stand: Stand) -> None:
+    def give_up() -> list[Lease]:
+        (lease,) = stand.ledger.open_leases()
+        stand.ledger.move(lease.label, State.FAILED, ended=0.0)
+        return []
+
+    stand.cloud.look = give_up
+    with pytest.raises(ProviderError, match="had given it up"):
+        stand.rent()
+    assert stand.cloud.alive == []
+    assert [lease.state for lease in stand.ledger.leases()] == [State.GONE]
+
+
+def test_a_late_create_that_cannot_be_ended_stays_open_in_the_ledger(stand: Stand) -> None:
+    def give_up() -> list[Lease]:
+        (lease,) = stand.ledger.open_leases()
+        stand.ledger.move(lease.label, State.FAILED, ended=0.0)
+        return []
+
+    stand.cloud.look, stand.cloud.lies = give_up, 1000
+    with pytest.raises(ProviderError, match="NOT PROVEN GONE"):
+        stand.rent()
+    assert [lease.state for lease in stand.ledger.open_leases()] == [State.DESTROYING]
 
 
 def test_an_interrupt_in_the_middle_of_a_create_destroys_what_it_made(stand: Stand) -> None:
@@ -243,6 +269,24 @@ def test_a_value_that_cannot_be_sent_leaves_no_open_lease_and_waits_for_nothing(
         stand.rent()
     assert stand.clock.slept == []
     assert [lease.state for lease in stand.ledger.leases()] == [State.FAILED]
+
+
+def test_a_key_that_is_not_accepted_is_said_at_once_and_not_waited_for(stand: Stand) -> None:
+    lease = stand.rent()
+    stand.cloud.failures = [AuthError("the key is not accepted", hint="export KEY=...")]
+    assert stand.destroy(lease).state is State.DESTROYING
+    assert stand.clock.slept == []
+    assert "the key is not accepted" in stand.said[-1]
+    assert "hint: export KEY=" in stand.said[-1]
+
+
+def test_what_ended_by_itself_while_nobody_looked_is_charged_to_its_hard_end_at_most(stand: Stand) -> None:
+    lease = stand.rent()
+    stand.cloud.made[0].alive = False
+    stand.clock.advance(10 * 86_400)
+    (settled,) = stand.renting.reconcile(stand.cloud, [])
+    assert settled.ended is not None
+    assert settled.ended - lease.created <= lease.hard_s + 60
 
 
 def test_destroying_what_is_gone_already_succeeds(stand: Stand) -> None:

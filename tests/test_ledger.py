@@ -79,6 +79,12 @@ def test_moving_changes_the_state_and_only_the_named_fields(ledger: Ledger) -> N
     assert moved == lease(state=State.BOUND, instance_id="77", price=Money(5))
 
 
+def test_an_amended_row_keeps_the_state_that_another_process_has_given_it(ledger: Ledger) -> None:
+    ledger.intend(lease())
+    ledger.move("gp-1", State.DESTROYING)
+    assert ledger.amend("gp-1", price=Money(5)) == lease(state=State.DESTROYING, price=Money(5))
+
+
 @pytest.mark.parametrize("final", sorted(FINAL, key=str))
 def test_a_final_row_never_moves_again(ledger: Ledger, final: State) -> None:
     ledger.intend(lease())

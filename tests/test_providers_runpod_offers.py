@@ -62,7 +62,7 @@ def test_an_offer_costs_its_gpus_and_the_disks_that_were_asked_for(market: Parts
     assert community.price == Money.dollars(Decimal("0.34") * 2 + disks)
     assert secure.stopped_price == Money.dollars(Decimal("0.20") * 30 / 730)
     assert (secure.id, secure.machine, secure.cloud) == (f"{GPU}/SECURE", "", Cloud.SECURE)
-    assert (secure.gpu, secure.gpu_count, secure.vram_mb, secure.cuda) == ("RTX 4090", 2, 24576, "12.10")
+    assert (secure.gpu, secure.gpu_count, secure.vram_mb, secure.cuda) == ("RTX 4090", 2, 24576, "")
     assert secure.region == "EU-RO-1"
     assert secure.simulated
 
@@ -118,11 +118,32 @@ def test_a_gpu_that_is_wished_by_its_id_finds_itself_again(market: Parts) -> Non
     assert wish.matches(offer.gpu, 1)
 
 
+@pytest.mark.parametrize(("floor", "counted_on"), [("", ""), ("12.4", "12.4"), ("13.0", "12.10")])
+def test_what_is_counted_on_is_the_cuda_that_is_asked_for_and_not_the_best_hosts(
+    market: Parts, floor: str, counted_on: str
+) -> None:
+    _, runpod, _ = market
+    assert {offer.cuda for offer in runpod.offers(Query(gpus=(GpuWish("RTX_4090"),), cuda=floor)).offers} == {
+        counted_on
+    }
+
+
+@pytest.mark.parametrize("name", ["24GB", "4090", "rtx4090"])
+def test_a_size_a_short_name_and_a_model_find_the_same_machine(market: Parts, name: str) -> None:
+    _, runpod, _ = market
+    assert {offer.gpu for offer in runpod.offers(Query(gpus=(GpuWish(name),))).offers} == {"RTX 4090"}
+
+
+def test_a_model_that_the_catalogue_knows_and_nobody_has_there_is_no_error(market: Parts) -> None:
+    _, runpod, _ = market
+    assert runpod.offers(Query(gpus=(GpuWish("Tesla_V100"),))).offers == ()
+
+
 def test_an_unknown_gpu_names_the_nearest(market: Parts) -> None:
     _, runpod, _ = market
     with pytest.raises(UnknownNameError, match="RTX_4091") as caught:
         runpod.offers(Query(gpus=(GpuWish("RTX_4091"),)))
-    assert caught.value.hint == "did you mean RTX 4090?"
+    assert caught.value.hint.startswith("did you mean RTX 4090, ")
 
 
 def test_a_gpu_that_is_out_of_stock_is_known_all_the_same(market: Parts) -> None:

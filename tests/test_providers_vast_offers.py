@@ -147,7 +147,7 @@ def test_every_floor_is_asked_for_and_a_row_under_it_is_dropped_all_the_same(mar
     assert asked["geolocation"] == {"in": ["CN", "DE"]}
     assert asked["datacenter"] == {"eq": True}
     assert [one.id for one in found.offers] == ["1"]
-    assert found.dropped == 9
+    assert found.dropped == 8  # the one elsewhere is sound: names of places are compared here
 
 
 def test_a_spot_offer_is_priced_at_its_least_bid_and_its_disk(market: Parts) -> None:

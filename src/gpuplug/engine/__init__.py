@@ -198,7 +198,7 @@ class Engine:
             hard_s = lease.hard_s + seconds
             left = lease.created + hard_s - self.clock.now().timestamp()
             live.session.request("terms", {"hard_s": left})
-            extended.append(self.ledger.move(lease.label, self.ledger.lease(lease.label).state, hard_s=hard_s))
+            extended.append(self.ledger.amend(lease.label, hard_s=hard_s))
         return extended
 
     def adopt(self, options: Options) -> list[Lease]:
@@ -333,7 +333,7 @@ class Engine:
     def _record(self, live: Live, ran: Ran, started: float, talk: Talk) -> None:
         lease = self.ledger.lease(live.lease.label)
         if lease.lease_s != live.lease.lease_s:
-            lease = self.ledger.move(lease.label, lease.state, lease_s=live.lease.lease_s)
+            lease = self.ledger.amend(lease.label, lease_s=live.lease.lease_s)
         cost = lease.price.for_seconds(round(ran.seconds, 3))
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
         talk.cost(self._cost_line(lease, ran.seconds, cost))

@@ -162,22 +162,22 @@ class Linking:
         shared = any(other.host_key == error.seen for other in self._ledger.leases() if other.label != lease.label)
         if lease.rotated or shared or not error.seen or line not in named:
             return lease
-        return self._ledger.move(lease.label, lease.state, host_key=error.seen, rotated=True, note=FROM_LOG)
+        return self._ledger.amend(lease.label, host_key=error.seen, rotated=True, note=FROM_LOG)
 
     def _finish_rotation(self, lease: Lease, error: HostKeyError) -> Lease:
         """Pin the key whose rotation was cut off after the instance had taken it."""
         if lease.note != _NEXT_KEY + error.seen:
             return lease
-        return self._ledger.move(lease.label, lease.state, host_key=error.seen, rotated=True, note="")
+        return self._ledger.amend(lease.label, host_key=error.seen, rotated=True, note="")
 
     def _rotate(self, lease: Lease, connection: Connection) -> Lease:
         from gpuplug.streams.ssh import rotate_host_key  # noqa: PLC0415 - paramiko is loaded only when something is rented
 
         def remember(line: str) -> None:
-            self._ledger.move(lease.label, lease.state, note=_NEXT_KEY + line)
+            self._ledger.amend(lease.label, note=_NEXT_KEY + line)
 
         line = rotate_host_key(connection, before_switch=remember)
-        return self._ledger.move(lease.label, lease.state, host_key=line, rotated=True, note="")
+        return self._ledger.amend(lease.label, host_key=line, rotated=True, note="")
 
     def _start(self, provider: Provider, lease: Lease, connection: Connection, root: Path, talk: Talk) -> Live:
         from gpuplug.session import Session  # noqa: PLC0415 - `%load_ext` must not pay for it

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
+from gpuplug.errors import AuthError, GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
 from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
 from gpuplug.types import LABEL_PREFIX, ZERO, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
 
@@ -75,7 +75,7 @@ class Renting:
         try:
             instance_id = provider.launch(offer, spec, lease.label)
             # The lag of the lists counts from here: the laptop may have slept since the intent.
-            return self._ledger.move(lease.label, State.BOUND, instance_id=instance_id, created=self._now())
+            bound = self._ledger.move(lease.label, State.BOUND, instance_id=instance_id, created=self._now())
         except UnknownOutcomeError as error:
             return self._find_lost(provider, lease, error)
         except (ProviderError, UsageError):
@@ -84,12 +84,24 @@ class Renting:
         except LedgerError as error:  # what cannot be written down must not go on billing
             trouble = self._terminate(provider, lease, instance_id)
             error.billing = f"#{instance_id} was rented and its end asked for" + (
-                f", which failed: {trouble}" if trouble else ""
+                f", which failed: {trouble.message}" if trouble else ""
             )
             raise
         except BaseException:  # an interrupt in mid-call: the instance may exist, so look for it before anything else
             self._abandon(provider, self._ledger.move(lease.label, State.UNKNOWN, note="interrupted"))
             raise
+        if bound.state is not State.BOUND:
+            self._end_late(provider, lease, instance_id)
+        return bound
+
+    def _end_late(self, provider: Provider, lease: Lease, instance_id: str) -> NoReturn:
+        """End an instance whose lease another process has given up while it was made: its keys are thrown away."""
+        ended = self.destroy(provider, self._ledger.reopen(lease.label, instance_id, lease.price), lambda _: None)
+        raise ProviderError(
+            f"the create of {lease.gpu} took so long that another process had given it up; #{instance_id} was not used",
+            billing="" if ended.state is State.GONE else f"#{instance_id} is NOT PROVEN GONE, take it as billing",
+            hint="run the cell again",
+        )
 
     def identity_key(self, lease: Lease) -> Secret:
         """Return the private user key of the lease; empty when the provider needs none."""
@@ -115,7 +127,8 @@ class Renting:
             trouble = self._terminate(provider, lease)
             if not trouble and self._proven_gone(provider, lease):
                 return self._gone(lease)
-            if self._clock.monotonic() + wait >= deadline:
+            # A key that is not accepted will not be by waiting.
+            if isinstance(trouble, AuthError) or self._clock.monotonic() + wait >= deadline:
                 say(f"#{lease.instance_id} is not proven gone: {trouble or 'the provider still lists it'}")
                 return self._ledger.lease(lease.label)
             self._clock.sleep(wait)
@@ -125,7 +138,7 @@ class Renting:
         """Bring the open leases of `provider` in line with its list; returns them as they then stand."""
         self.reopen_late(provider, seen, lambda _: None)
         by_label: dict[str, list[Instance]] = {}
-        for instance in seen:
+        for instance in sorted(seen, key=lambda instance: instance.id):  # every process keeps the same one
             by_label.setdefault(instance.label, []).append(instance)
         leases = [lease for lease in self._ledger.open_leases() if lease.provider == provider.name]
         return [self._settle(provider, lease, by_label.get(lease.label, [])) for lease in leases]
@@ -179,7 +192,7 @@ class Renting:
         if instance.state not in {InstanceState.RUNNING, InstanceState.STOPPED}:
             return lease
         if instance.state is InstanceState.RUNNING and instance.price != lease.price:
-            self._ledger.move(lease.label, lease.state, price=instance.price)
+            self._ledger.amend(lease.label, price=instance.price)
         return self._ledger.charge(lease.label, instance.price)
 
     def _intend(self, provider: Provider, offer: Offer, wish: Wish) -> tuple[Lease, StartParams]:
@@ -251,11 +264,12 @@ class Renting:
 
     def _bind_by_label(self, provider: Provider, lease: Lease) -> Lease:
         try:
-            found = [instance for instance in provider.instances() if instance.label == lease.label]
+            listed = [instance for instance in provider.instances() if instance.label == lease.label]
         except GpuplugError:
             return lease  # still unknown: the caller's deadline decides
-        if not found:
+        if not listed:
             return lease
+        found = sorted(listed, key=lambda instance: instance.id)  # every process keeps the same one
         lease = self._ledger.move(lease.label, State.BOUND, instance_id=found[0].id)
         self._end_extra(provider, lease, found)
         return lease
@@ -286,12 +300,13 @@ class Renting:
         self._clock.sleep(max(provider.traits.list_lag_s, provider.traits.verify_gap_s))
         return self._forget_unknown(provider, lease, 0)
 
-    def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> str:
+    def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> GpuplugError | None:
+        """Ask for an end; return what went wrong."""
         try:
             provider.terminate(instance_id or lease.instance_id)
         except GpuplugError as error:
-            return error.message
-        return ""
+            return error
+        return None
 
     def _end_extra(self, provider: Provider, lease: Lease, found: list[Instance]) -> None:
         """Ask for the end of what one create made beside the instance of `lease`: it would bill, and nobody would use it."""
@@ -332,7 +347,10 @@ class Renting:
 
     def _gone(self, lease: Lease) -> Lease:
         (self._keys / lease.label).unlink(missing_ok=True)
-        return self._ledger.move(lease.label, State.GONE, ended=self._now())
+        # What ended by itself while nobody looked ended at its hard end at the latest.
+        latest = lease.created + lease.hard_s + _BUDGET_SLACK_S
+        by_itself = lease.hard_s and lease.state is not State.DESTROYING
+        return self._ledger.move(lease.label, State.GONE, ended=min(self._now(), latest) if by_itself else self._now())
 
     def _settle(self, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
         if not found:

@@ -129,7 +129,24 @@ def down(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
         return asdata.text([asdata.lease(engine, each) for each in ended])
     if engine.billing():
         return bill(engine)
-    return "0 instances billing" + ("" if ended else "; nothing to end")
+    others = _others(engine) if options.all else ""
+    return ("0 instances of this computer billing" if others else "0 instances billing") + (
+        others or ("" if ended else "; nothing to end")
+    )
+
+
+def _others(engine: Engine) -> str:
+    """Name what the platforms list with our label and this ledger does not know.
+
+    Raises:
+        ProviderError: a platform gives no whole list, so that nothing can be said of it.
+    """
+    found = [row.instance for row in engine.rows() if row.lease is None and row.instance is not None]
+    return "".join(
+        f"\n  {each.gpu} {each.provider} #{each.id} of another computer: {each.state.value} at {each.price}/h; "
+        f"%gpu adopt {each.id} to end it from here"
+        for each in found
+    )
 
 
 def stop(engine: Engine, options: Options, say: Callable[[str], None]) -> str:

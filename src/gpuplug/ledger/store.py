@@ -95,7 +95,14 @@ class Ledger:
 
         A final row never moves again; the row as it then stands is returned.
         """
-        values = {"state": state.value, **{name: _plain(value) for name, value in changes.items()}}
+        return self.amend(label, state=state.value, **changes)
+
+    def amend(self, label: str, **changes: str | float | Money | None) -> Lease:
+        """Set fields and leave the state as it is: another process may have moved it since it was read.
+
+        A final row never changes; the row as it then stands is returned.
+        """
+        values = {name: _plain(value) for name, value in changes.items()}
         if unknown := set(values) - _MOVABLE:
             raise LedgerError(f"no such field of a lease: {sorted(unknown)}")
         self._update(label, values)

@@ -68,7 +68,7 @@ def body(offer: Offer, spec: Spec, label: str, base: str, center: str) -> dict[s
         "image": spec.image,
         # The service takes neither for granted, whatever its description says.
         "cloud": cloud.name,
-        "gpu": {"id": gpu_id, "count": offer.gpu_count},
+        "gpu": {"id": gpu_id, "count": offer.gpu_count, **({"minCudaVersion": offer.cuda} if offer.cuda else {})},
         "disk": disk_gb(spec.disk_gb),
         "ports": ["22/tcp"],
         "env": variables(spec, label),

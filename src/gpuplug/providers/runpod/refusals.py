@@ -74,7 +74,7 @@ def refusal(reply: Reply, key_source: str) -> ProviderError:
 def bad_key(text: str, key_source: str) -> AuthError:
     """Return the error for a key that is not accepted."""
     return AuthError(
-        f"runpod does not accept the key from {key_source}: {text}",
+        f"runpod does not accept the key from {key_source}: {text}" if key_source else "there is no key for runpod",
         hint=f"make a key at {KEYS_PAGE} and export RUNPOD_API_KEY=...",
     )
 

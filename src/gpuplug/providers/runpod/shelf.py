@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from gpuplug import gpus
 from gpuplug.errors import UnknownNameError
 from gpuplug.providers._reading import clean, integer, mapping, number
 from gpuplug.providers.runpod import orders, prices, rows
-from gpuplug.types import Cloud, Money, Offer, OfferList, gpu_key
+from gpuplug.types import Cloud, Money, Offer, OfferList, cuda_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -97,16 +97,15 @@ def clouds(query: Query) -> tuple[Cloud, ...]:
 
 
 def check_names(found: Sequence[Stock], query: Query) -> None:
-    """Raise UnknownNameError for a wished GPU that no row is; it names the nearest."""
-    by_key = {gpu_key(name): stock.name for stock in found for name in (stock.gpu_id, stock.name)}
+    """Raise UnknownNameError for a wished GPU that neither a row nor the catalogue knows; it names the nearest."""
+    names = {name: stock.name for stock in found for name in (stock.name, rows.short_name(stock.gpu_id))}
     for wish in query.gpus:
-        wanted = gpu_key(wish.name)
-        if not by_key or wanted in by_key:
+        if not names or gpus.meant(wish.name) or any(_is(stock, wish) for stock in found):
             continue
-        parts = [key for key in by_key if wanted and wanted in key]
-        near = dict.fromkeys(by_key[key] for key in parts or difflib.get_close_matches(wanted, by_key, 3, 0.6))
-        names = ", ".join(list(near)[:5])
-        raise UnknownNameError(f"no GPU {wish.name!r} on runpod", hint=f"did you mean {names}?" if names else "")
+        near = ", ".join(gpus.nearest(wish.name, tuple(names)))
+        raise UnknownNameError(
+            f"no GPU {wish.name!r} on runpod", hint=f"did you mean {near}?" if near else "%gpu prices"
+        )
 
 
 def offers(found: Iterable[Stock], query: Query, count: int, center: str, *, simulated: bool) -> list[Offer]:
@@ -142,13 +141,26 @@ def bounded(found: Sequence[object]) -> Sequence[object]:
 
 
 def _is(stock: Stock, wish: GpuWish) -> bool:
-    return gpu_key(wish.name) in {gpu_key(stock.name), gpu_key(stock.gpu_id)}
+    return any(_named(stock, name, wish) for name in (stock.name, stock.gpu_id))
+
+
+def _named(stock: Stock, name: str, wish: GpuWish) -> bool:
+    return wish.matches(name, wish.count, stock.memory_gb * 1024)
 
 
 def _spelling(stock: Stock, wish: GpuWish | None) -> str:
     """The wish must find itself in the offer again, in whichever of the provider's two spellings it came."""
-    by_id = wish is not None and gpu_key(wish.name) != gpu_key(stock.name)
+    by_id = wish is not None and not _named(stock, stock.name, wish)
     return rows.short_name(stock.gpu_id) if by_id else stock.name
+
+
+def _cuda(stock: Stock, query: Query) -> str:
+    """Return what may be counted on: the floor that is sent along with the order, or less where no host has so much.
+
+    The newest version is that of the best host of this kind, and any host may come.
+    """
+    has, least = cuda_version(stock.cuda), cuda_version(query.cuda)
+    return stock.cuda if has and least and has < least else query.cuda
 
 
 def _offer(stock: Stock, query: Query, count: int, gpu: str, center: str, *, simulated: bool) -> Offer:
@@ -165,7 +177,7 @@ def _offer(stock: Stock, query: Query, count: int, gpu: str, center: str, *, sim
         price=prices.running(total, orders.disk_gb(query.disk_gb), query.volume_gb),
         vram_mb=stock.memory_gb * 1024,
         stopped_price=prices.stopped(query.volume_gb),
-        cuda=stock.cuda,
+        cuda=_cuda(stock, query),
         region=center or _region(stock.centers),
         cloud=stock.cloud,
         spot=query.spot,

@@ -47,7 +47,7 @@ def refusal(reply: Reply, key_source: str) -> ProviderError:
     text = words(reply)
     if reply.status == _UNAUTHORIZED or "auth_error" in text or "Session expired" in text:
         return AuthError(
-            f"vast does not accept the key from {key_source}: {text}",
+            f"vast does not accept the key from {key_source}: {text}" if key_source else "there is no key for vast",
             hint="make a key at https://cloud.vast.ai/manage-keys/ and export VAST_API_KEY=...",
         )
     if "not_authorized" in text:

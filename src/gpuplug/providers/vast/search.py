@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from gpuplug import gpus
@@ -106,12 +107,14 @@ def _floors(query: Query) -> dict[str, object]:
 
 
 def read(found: Sequence[object], query: Query, wish: GpuWish | None, *, simulated: bool) -> tuple[list[Offer], int]:
-    """Return the offers that make sense and fit, and the number of rows that were dropped."""
+    """Return the offers that make sense and fit, and the number of rows that made no sense or were too many."""
     taken = found[:_MOST_ROWS]
     size = disk_gb(query.disk_gb)
-    read_rows = (rows.offer(row, size, simulated=simulated, spot=query.spot) for row in taken)
-    kept = [offer for offer in read_rows if offer is not None and _fits(offer, query, wish)]
-    return kept, len(found) - len(kept)
+    read_rows = [rows.offer(row, size, simulated=simulated, spot=query.spot) for row in taken]
+    # The names of places are compared here; every other floor was asked for, so that a row under it makes no sense.
+    asked = dataclasses.replace(query, region=())
+    sensible = [offer for offer in read_rows if offer is not None and _fits(offer, asked, wish)]
+    return [offer for offer in sensible if not query.unmet(offer)], len(found) - len(sensible)
 
 
 def _fits(offer: Offer, query: Query, wish: GpuWish | None) -> bool:
