@@ -118,6 +118,20 @@ def test_a_create_that_another_process_gave_up_meanwhile_is_ended_and_not_called
     assert [lease.state for lease in stand.ledger.leases()] == [State.GONE]
 
 
+def test_a_create_that_another_process_gave_up_meanwhile_is_gone_only_when_the_list_must_show_it(stand: Stand) -> None:
+    def sleep_and_give_up() -> list[Lease]:
+        (lease,) = stand.ledger.open_leases()
+        stand.clock.advance(7200)
+        stand.ledger.move(lease.label, State.FAILED, ended=0.0)
+        return []
+
+    stand.cloud.look = sleep_and_give_up
+    stand.cloud.lag_s, stand.cloud.reading_lags, stand.cloud.lies = 45, True, 1
+    with pytest.raises(ProviderError, match="had given it up"):
+        stand.rent()
+    assert stand.cloud.alive == []
+
+
 def test_a_late_create_that_cannot_be_ended_stays_open_in_the_ledger(stand: Stand) -> None:
     def give_up() -> list[Lease]:
         (lease,) = stand.ledger.open_leases()

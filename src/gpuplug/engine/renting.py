@@ -96,7 +96,10 @@ class Renting:
 
     def _end_late(self, provider: Provider, lease: Lease, instance_id: str) -> NoReturn:
         """End an instance whose lease another process has given up while it was made: its keys are thrown away."""
-        ended = self.destroy(provider, self._ledger.reopen(lease.label, instance_id, lease.price), lambda _: None)
+        self._ledger.reopen(lease.label, instance_id, lease.price)
+        # The lag of the lists counts from here, as it does for what is bound.
+        late = self._ledger.amend(lease.label, created=self._now())
+        ended = self.destroy(provider, late, lambda _: None)
         raise ProviderError(
             f"the create of {lease.gpu} took so long that another process had given it up; #{instance_id} was not used",
             billing="" if ended.state is State.GONE else f"#{instance_id} is NOT PROVEN GONE, take it as billing",
