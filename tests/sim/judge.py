@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _FINAL = frozenset(state.value for state in FINAL)
 _SLACK = 120  # seconds of its price that a budget may be passed by
+_MOST_LAG_S = 60.0  # what both adapters promise
 _LONGEST_WAIT_S = 4_000.0
 
 
@@ -37,7 +38,7 @@ class Judge:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._orders: set[str] = set()
+        self._orders: dict[str, float] = {}
         self._final: set[str] = set()
         self._connection: sqlite3.Connection | None = None
 
@@ -64,7 +65,7 @@ class Judge:
             self._break(f"{label} is ordered and no ledger knows of it")
         if label in self._orders:
             self._break(f"the create of {label} was repeated")
-        self._orders.add(label)
+        self._orders[label] = self._world.now
 
     def written(self) -> None:
         """Something was committed: nothing may be called gone, or never made, that exists."""
@@ -73,10 +74,17 @@ class Judge:
         for label in sorted(final - self._final):
             self._world.tell(f"{label[:8]} is {rows[label].state}")
             for machine in self._alive(label):
-                if self._world.plan.jumps and machine.id != rows[label].instance_id:
-                    continue  # how long it must have been listed by is told by the wall clock alone
+                if machine.id != rows[label].instance_id and self._beyond(machine):
+                    continue
                 self._break(f"{label} is called {rows[label].state} while #{machine.id} bills")
         self._final = final
+
+    def _beyond(self, machine: Machine) -> bool:
+        """Tell whether nobody could know of `machine`: made long after its order, or hidden by a clock that jumps.
+
+        The next look must find it all the same.
+        """
+        return self._world.plan.jumps or machine.born > self._orders[machine.label] + _MOST_LAG_S
 
     def all_known(self) -> None:
         """Everything that exists with our label is in the ledger."""
@@ -126,13 +134,16 @@ class Judge:
         for label, row in rows.items():
             if row.state not in _FINAL:
                 self._break(f"{label} is {row.state} at the end though nothing exists")
+        for machine in self._world.market.strangers():
+            if machine.ended is not None or machine.asked:
+                self._break(f"#{machine.id} is somebody else's, and was ended")
         for machine in self._world.market.machines.values():
             self._within_terms(machine)
 
     def _within_terms(self, machine: Machine) -> None:
         """The switch that was really sent along ends it for want of contact, by its hard end, and for money."""
         terms, market = machine.terms, self._world.market
-        if not market.traits.armed or machine.ended is None:
+        if not market.traits.armed or machine.ended is None:  # strangers live on
             return
         options = self._world.options
         if terms.lease != options.terms.lease or terms.hard != options.terms.hard:

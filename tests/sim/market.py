@@ -94,6 +94,7 @@ class Traits:
     boot_s: float = 15.0
     drift: float = 1.0
     armed: bool = True
+    shared: bool = False  # the account has somebody else's instances too
 
 
 class Market:
@@ -108,6 +109,9 @@ class Market:
         self._whole: set[str] = set()
         self._hidden_until = 0.0
         self._number = 7000
+        if traits.shared:
+            for dialect in ("vast", "runpod"):
+                self.create(dialect, Order("somebody-else", "", (1, 1), keeps=False)).shown_from = 0.0
 
     def alive(self) -> list[Machine]:
         return [machine for machine in self.machines.values() if machine.ended is None]
@@ -118,6 +122,10 @@ class Market:
     def restless(self) -> bool:
         """Tell whether something is still to come up, or to be listed."""
         return bool(self.late) or any(machine.shown_from > self.now for machine in self.alive())
+
+    def strangers(self) -> list[Machine]:
+        """Return the instances that are none of ours, dead ones too."""
+        return [machine for machine in self.machines.values() if not machine.label.startswith(LABEL_PREFIX)]
 
     def tick(self, now: float) -> None:
         """Let everything happen that was due until `now`: machines that come up late, switches that fire."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from sim.market import Traits
 
+from gpuplug.types import Money
+
 _BEFORE = ("refuse", "drop", "500", "429", "html", "401", "front-door", "slow", "storm")
 _ANY = (*_BEFORE, "drop-after", "500-after", "html-after", "cut-after")
 # What can be done to a request, by what the request is.
@@ -32,6 +34,8 @@ STORIES: dict[str, tuple[str, ...]] = {
     "lost link": ("up", "fail", "up", "work", "down"),
 }
 OFF_S = (0.0, 5.0, 300.0, 3_600.0, 86_400.0, 172_800.0)
+# The small one ends an instance before its lease does, the large one after.
+_SMALL, _LARGE = Money(50_000), Money(2_000_000)
 _MOST_POINTS = 140
 _FEW_POINTS = 60
 _AIMED = 0.4
@@ -80,6 +84,7 @@ class Plan:
     traits: Traits = field(default_factory=Traits)
     faults: tuple[Fault, ...] = ()
     off_s: float = 300.0
+    budget: Money = _SMALL
 
     @property
     def jumps(self) -> bool:
@@ -91,7 +96,7 @@ class Plan:
     def __str__(self) -> str:
         faults = " ".join(map(str, self.faults)) or "no faults"
         where = "+".join(self.platforms)
-        return f"{self.name}: {where}, story {self.story!r}, off {self.off_s:.0f} s, {self.traits}, {faults}"
+        return f"{self.name}: {where}, story {self.story!r}, budget {self.budget}, off {self.off_s:.0f} s, {self.traits}, {faults}"
 
 
 def _actions() -> list[str]:
@@ -126,6 +131,7 @@ def seeded(seed: int) -> Plan:
         boot_s=chance.choice((2.0, 15.0, 15.0, 40.0)) if chance.random() < 0.9 else 1e9,
         drift=chance.choice((1.0, 1.0, 1.0, 1.2, 3.0)),
         armed=chance.random() < 0.8,
+        shared=chance.random() < 0.25,
     )
     actions = _actions()
     faults = [_fault(chance, chance.choice(actions)) for _ in range(chance.choice((0, 1, 2, 2, 3, 4, 6)))]
@@ -138,6 +144,7 @@ def seeded(seed: int) -> Plan:
         traits=traits,
         faults=tuple(_bearable(faults, traits)),
         off_s=chance.choice(OFF_S),
+        budget=chance.choice((_SMALL, _LARGE)),
     )
 
 

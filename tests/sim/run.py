@@ -74,7 +74,7 @@ def through(world: World) -> Verdict:
     for word in STORIES[world.plan.story]:
         process = play(world, process, word)
     leases = settle(world).engine.ledger.leases()
-    machines = world.market.machines.values()
+    machines = [machine for machine in world.market.machines.values() if machine not in world.market.strangers()]
     now = world.clock.now().timestamp()
     return Verdict(
         digest=world.digest,

@@ -16,7 +16,6 @@ from sim.plan import PROCESS, Fault, Plan
 
 from gpuplug.config import Options
 from gpuplug.testing import FakeClock
-from gpuplug.types import Money
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -60,7 +59,7 @@ class World:
         self.market = Market(plan.traits)
         volume = 10 if plan.story.startswith("rest") and "runpod" in plan.platforms else 0
         image = "pytorch/pytorch:2.7.0"
-        self.options = Options(platform=plan.platforms, image=image, volume=volume, budget=Money(50_000))
+        self.options = Options(platform=plan.platforms, image=image, volume=volume, budget=plan.budget)
         self.judge = Judge(self)
         self.processes: list[Process] = []
         self.current: Process | None = None
