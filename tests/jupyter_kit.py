@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 from frontends_kit import ROOT, environment
+from jupyter_server.auth import Authorizer
 from sandbox_kit import wait_until
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
@@ -26,6 +26,14 @@ TOKEN = "a-token-for-tests"
 START_S = 60.0
 WAIT_S = 60.0
 CLIENT = "one browser"
+
+
+class OnlyReaders(Authorizer):  # type: ignore[misc]  # jupyter_server carries no types for mypy
+    """An authorizer under which everybody may read and nobody may act on what is gpuplug's."""
+
+    def is_authorized(self, _handler: object, _user: object, action: str, resource: str) -> bool:
+        """Tell whether it may be done."""
+        return resource != "gpuplug" or action == "read"
 
 
 @dataclass
@@ -96,6 +104,8 @@ class JupyterServer:
                         return found
         finally:
             socket.close()
+            while await socket.read_message() is not None:
+                pass
 
     def stop(self) -> str:
         """End the server as a person does and return what it logged."""
@@ -110,8 +120,8 @@ def log_of(root: Path) -> str:
 
 
 @contextlib.contextmanager
-def jupyter(home: Path, base_url: str = "/", **more: str) -> Iterator[JupyterServer]:
-    """Start a server below `home`; `more` are variables of its environment."""
+def jupyter(home: Path, base_url: str = "/", authorizer: str = "", **more: str) -> Iterator[JupyterServer]:
+    """Start a server below `home`; `authorizer` names a class that decides who may do what, `more` are variables."""
     root = home / "notebooks"
     root.mkdir(parents=True, exist_ok=True)
     folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
@@ -129,6 +139,9 @@ def jupyter(home: Path, base_url: str = "/", **more: str) -> Iterator[JupyterSer
         "--ServerApp.jpserver_extensions={'gpuplug': True}",
         "--ServerApp.allow_unauthenticated_access=False",
     ]
+    if authorizer:
+        command.append(f"--ServerApp.authorizer_class={authorizer}")
+        environ["PYTHONPATH"] += f":{ROOT / 'tests'}"
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=log, stderr=log)
     try:

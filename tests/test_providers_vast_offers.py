@@ -359,3 +359,10 @@ def test_any_text_is_json_or_a_value_error(text: str) -> None:
         parse_json(text)
     except ValueError:
         return
+
+
+@pytest.mark.parametrize(("told", "region"), [(", KR", "KR"), ("Texas, US", "Texas, US"), (" , ", ""), (None, "")])
+def test_a_place_without_a_name_is_its_country_alone(told: str | None, region: str) -> None:
+    made = rows.offer(offer_row(geolocation=told), 20, simulated=False)
+    assert made is not None
+    assert made.region == region

@@ -76,7 +76,9 @@ class Renting:
         try:
             instance_id = provider.launch(offer, spec, lease.label)
             # The lag of the lists counts from here: the laptop may have slept since the intent.
-            bound = self._ledger.move(lease.label, State.BOUND, instance_id=instance_id, created=self._now())
+            bound = self._ledger.move(
+                lease.label, State.BOUND, instance_id=instance_id, created=self._now(), contact=self._now()
+            )
         except UnknownOutcomeError as error:
             return self._find_lost(provider, lease, error)
         except (ProviderError, UsageError):
@@ -230,6 +232,7 @@ class Renting:
             cuda=offer.cuda,
             bid=offer.price - offer.stopped_price if offer.spot else ZERO,
             rates=(Rate(self._now(), offer.stopped_price),),
+            contact=self._now(),
         )
         self._ledger.intend(lease)
         return lease, start
@@ -356,7 +359,7 @@ class Renting:
     def _gone(self, lease: Lease) -> Lease:
         self._forget_keys(lease)
         # What ended by itself while nobody looked ended at its hard end at the latest.
-        latest = lease.created + lease.hard_s + _BUDGET_SLACK_S
+        latest = lease.hard_end + _BUDGET_SLACK_S
         by_itself = lease.hard_s and lease.state is not State.DESTROYING
         return self._ledger.move(lease.label, State.GONE, ended=min(self._now(), latest) if by_itself else self._now())
 

@@ -73,6 +73,7 @@ def board_data(board: Board, query: Query) -> dict[str, Any]:
         "dropped": board.dropped,
         "age_s": round(board.age_s, 1),
         "troubles": list(board.troubles),
+        "without": list(board.without),
     }
 
 

@@ -115,8 +115,9 @@ def _row(known: Known, lease: Lease | None, instance: Instance | None) -> dict[s
 
 
 def _of_lease(known: Known, lease: Lease, state: str) -> dict[str, Any]:
-    gauges = known.gauges.get(lease.label)
-    hard = lease.created + lease.hard_s if lease.hard_s and state not in {"gone", "failed"} else None
+    lasts = state not in {"gone", "failed", "stopped"}
+    # A cell that runs is never ended by the lease, which counts from its end then.
+    lease_end = lease.lease_end if lasts and lease.lease_s and not lease.busy else None
     return {
         "id": lease.label,
         "label": lease.label,
@@ -131,10 +132,11 @@ def _of_lease(known: Known, lease: Lease, state: str) -> dict[str, Any]:
         "cost_at": moment(known.now),
         "billing": lease.billing,
         "lease_s": lease.lease_s or None,
-        "lease_ends": gauges.get("lease_ends") if gauges else None,
-        "hard_ends": moment(hard),
+        "lease_ends": moment(lease_end),
+        "hard_ends": moment(lease.hard_end) if lasts and lease.hard_s else None,
         "hard_s": lease.hard_s or None,
-        "gauges": {name: value for name, value in gauges.items() if name != "lease_ends"} if gauges else None,
+        "busy": lease.busy,
+        "gauges": known.gauges.get(lease.label),
     }
 
 
@@ -149,6 +151,7 @@ def _of_stranger(instance: Instance | None) -> dict[str, Any]:
         "lease_ends",
         "hard_ends",
         "hard_s",
+        "busy",
         "gauges",
     )
     row: dict[str, Any] = dict.fromkeys(unknown)

@@ -56,7 +56,9 @@ class Quotes:
             )
         offer = with_bid(offer, _ANY_BID)
         options = _options(offer)
-        left = None if offer.simulated or not offer.price.micros else engine.left_today()
+        left = (
+            None if offer.simulated or not offer.price.micros else consent.Consent(engine.ledger, engine.clock).left()
+        )
         words = f"rent {offer.gpu} on {offer.provider} at {offer.price}/h? {consent.worst_case(offer.price, options)}"
         token = secrets.token_hex(16)
         self._keep(token, Quote(offer, options, notebook, self._clock.monotonic() + GOOD_S))

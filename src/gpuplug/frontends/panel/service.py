@@ -143,7 +143,8 @@ class PanelService:
         offer = self._watcher.offer(bodies.word(found, "offer"))
         if offer is None:
             raise OfferGoneError("this offer is not shown any more", hint="choose another one")
-        notebook = self._name_of(str(found.get("notebook") or "")[: bodies.PATH_LIMIT])
+        path = found.get("notebook")
+        notebook = self._name_of(path[: bodies.PATH_LIMIT] if isinstance(path, str) else "")
         engine = self._open_engine(notebook)
         try:
             return self._quotes.make(engine, offer, notebook)

@@ -24,7 +24,7 @@ PARTS = ("platforms", "pods", "jobs", "spend", "alerts", "operations")
 _STALE_PODS_S = 60.0
 _JOBS = 100
 # What grows by itself, or only says when it was looked at: no change that anybody must be told.
-_RUNNING = frozenset({"at", "cost_usd", "cost_at", "checked", "today_usd", "month_usd"})
+_RUNNING = frozenset({"at", "cost_usd", "cost_at", "checked", "lease_ends", "today_usd", "month_usd"})
 _RUNNING_LISTS = frozenset({"by_day", "by_gpu", "by_notebook"})
 
 

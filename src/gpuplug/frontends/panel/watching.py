@@ -56,6 +56,7 @@ class _Prices:
     revision: int = 0
     looked_for: tuple[str, ...] = ()
     told: float = 0.0
+    period: float = _PRICES_S
 
 
 class Watcher:
@@ -81,7 +82,10 @@ class Watcher:
         self._clock = clock
         self._operations = operations
         self._told = told
-        self._lister, self._pricer = open_engine(""), open_engine("")
+        # An engine for each thread: adapters are not shared.
+        self._open_engine = open_engine
+        self._looker, self._pricer = open_engine(""), open_engine("")
+        self._listers: dict[str, Engine] = {}
         self.lookers = Lookers(clock)
         self._lock = threading.RLock()
         self._stop, self._wake = threading.Event(), threading.Event()
@@ -111,8 +115,8 @@ class Watcher:
             self._thread.join(_HEARTBEAT_S)
         for asker in [*self._askers.values(), self._prices_asker]:
             asker.close()
-        self._lister.close()
-        self._pricer.close()
+        for engine in (self._looker, self._pricer, *self._listers.values()):
+            engine.close()
 
     def wake(self) -> None:
         """Have the ledger looked at now: something was asked for, or somebody has begun to look."""
@@ -150,7 +154,7 @@ class Watcher:
         Raises:
             UnknownNameError: there is none with this label.
         """
-        for lease in self._lister.ledger.open_leases():
+        for lease in self._looker.ledger.open_leases():
             if lease.label == label:
                 return lease
         raise UnknownNameError("no instance of this computer has this id, or it is gone already", hint="%gpu ls")
@@ -216,7 +220,7 @@ class Watcher:
     def _read_ledger(self, now: float) -> tuple[tuple[Lease, ...] | None, tuple[CellRow, ...]]:
         since = midnight(now) - (SHOWN_DAYS - 1) * DAY_S
         try:
-            leases, cells = tuple(self._lister.ledger.leases(since)), tuple(self._lister.ledger.cells(since))
+            leases, cells = tuple(self._looker.ledger.leases(since)), tuple(self._looker.ledger.cells(since))
         except GpuplugError as error:
             self._ledger_failure = self._ledger_failure or Failure(error, now)
             return None, ()
@@ -242,7 +246,7 @@ class Watcher:
         looked = self.lookers.parts()
         now = self._clock.monotonic()
         try:
-            open_leases = self._lister.ledger.open_leases()
+            open_leases = self._looker.ledger.open_leases()
         except GpuplugError:
             open_leases = []  # told as the ledger's failure; the platforms are asked all the same
         names = {*self._keys(), *(lease.provider for lease in open_leases)}
@@ -261,7 +265,8 @@ class Watcher:
         wanted = self.lookers.gpus()
         if "prices" not in looked or self._prices_asker.busy:
             return
-        if now - self._prices.asked >= self._prices_period() or wanted != self._prices.looked_for:
+        self._prices.period = self._prices_period()
+        if now - self._prices.asked >= self._prices.period or wanted != self._prices.looked_for:
             self._prices.asked, self._prices.looked_for = now, wanted
             self._prices_asker.nudge()
 
@@ -271,11 +276,12 @@ class Watcher:
 
     def _traits_of(self, name: str) -> Traits:
         if name not in self._traits:
-            self._traits[name] = self._lister.provider(name).traits
+            self._traits[name] = self._looker.provider(name).traits
         return self._traits[name]
 
     def _asker(self, name: str) -> Asker:
         if name not in self._askers:
+            self._listers[name] = self._open_engine("")
             self._askers[name] = Asker(lambda: self._ask_platform(name), f"pods-{name}")
         return self._askers[name]
 
@@ -283,7 +289,7 @@ class Watcher:
         before = self._listings.get(name, Listing())
         self._listings[name] = replace(before, asking=before.at is None)
         try:
-            rows = self._lister.rows_of(name)
+            rows = self._listers[name].rows_of(name)
         except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
             failure = self._failure(error, before.failure)
             self._listings[name] = replace(before, failure=failure, asking=False)
@@ -295,7 +301,7 @@ class Watcher:
     def _ask_prices(self) -> None:
         before, options = self._prices, _price_options(self._prices.looked_for)
         try:
-            board = self._pricer.prices(options, self._prices_period())
+            board = self._pricer.prices(options, self._prices.period)
             history = self._pricer.price_history(options)
         except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
             failure = self._failure(error, before.failure)

@@ -132,11 +132,18 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
             "reason": "usage",
         }
 
+    @staticmethod
+    def failed(error: GpuplugError) -> Answer:
+        """Return an error as an answer; not to be asked for on the event loop."""
+        from gpuplug.frontends.panel import service  # noqa: PLC0415 - the server's start must not pay for it
+
+        return service.failed(error)
+
     def _job(self, body: object) -> tuple[str, Answer | None]:
         """Return the notebook of the job that `body` names, or why there is none."""
-        from gpuplug.frontends.panel import bodies, service  # noqa: PLC0415 - the server's start must not pay for it
+        from gpuplug.frontends.panel import bodies  # noqa: PLC0415 - the server's start must not pay for it
 
         try:
             return self.service.notebook_of(bodies.word(bodies.checked(body, ("job",)), "job")), None
         except GpuplugError as error:
-            return "", service.failed(error)
+            return "", self.failed(error)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.extension.handler import ExtensionHandlerMixin
 from tornado import web
 
+from gpuplug.errors import GpuplugError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gpuplug.frontends.panel.service import Answer, PanelService
     from gpuplug.frontends.server.app import PanelExtension
 
 _LONGEST_BODY = 64 * 1024
-_NOT_MODIFIED = 304
 
 
 class _Handler(ExtensionHandlerMixin, APIHandler):  # type: ignore[misc]  # jupyter_server carries no types for mypy
@@ -30,8 +32,17 @@ class _Handler(ExtensionHandlerMixin, APIHandler):  # type: ignore[misc]  # jupy
         extension: PanelExtension = self.extensionapp
         return extension
 
-    async def off_loop(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever `work` returns
-        return await asyncio.get_running_loop().run_in_executor(self.panel.executor, work)
+    async def answer(self, work: Callable[[PanelService], Answer]) -> None:
+        """Answer with what `work` returns, done in a thread; what makes no service says so."""
+
+        def do() -> tuple[int, str]:
+            try:
+                status, body = work(self.panel.service)
+            except GpuplugError as error:
+                status, body = self.panel.failed(error)
+            return status, json.dumps(body)
+
+        self.reply(*await asyncio.get_running_loop().run_in_executor(self.panel.executor, do))
 
     def body(self) -> object:
         """Return the JSON of the request; None when it is none, which no route takes."""
@@ -42,10 +53,10 @@ class _Handler(ExtensionHandlerMixin, APIHandler):  # type: ignore[misc]  # jupy
         except (ValueError, RecursionError):
             return None
 
-    def reply(self, status: int, body: object) -> None:
+    def reply(self, status: int, text: str) -> None:
         self.set_status(status)
         self.set_header("Cache-Control", "no-store")
-        self.finish(json.dumps(body))
+        self.finish(text)
 
 
 class StateHandler(_Handler):
@@ -55,7 +66,7 @@ class StateHandler(_Handler):
     @authorized
     async def get(self) -> None:
         """Answer with the state."""
-        self.finish(await self.off_loop(lambda: json.dumps(self.panel.service.state())))
+        await self.answer(lambda service: (200, service.state()))
 
 
 class PricesHandler(_Handler):
@@ -65,7 +76,7 @@ class PricesHandler(_Handler):
     @authorized
     async def get(self) -> None:
         """Answer with the prices as they were read last."""
-        self.finish(await self.off_loop(lambda: json.dumps(self.panel.service.prices())))
+        await self.answer(lambda service: (200, service.prices()))
 
 
 class PostHandler(_Handler):
@@ -76,7 +87,7 @@ class PostHandler(_Handler):
     async def post(self, route: str) -> None:
         """Do it, or say why not."""
         body = self.body()
-        self.reply(*await self.off_loop(lambda: self.panel.service.answer(route, body)))
+        await self.answer(lambda service: service.answer(route, body))
 
 
 class CancelHandler(_Handler):
@@ -86,7 +97,8 @@ class CancelHandler(_Handler):
     @authorized("execute")
     async def post(self) -> None:
         """Interrupt it, or say why not."""
-        self.reply(*await self.panel.cancel(self.body()))
+        status, answer = await self.panel.cancel(self.body())
+        self.reply(status, json.dumps(answer))
 
 
 ROUTES: list[tuple[str, type[_Handler]]] = [
