@@ -10,9 +10,10 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from gpuplug.engine.bidding import bid_of
 from gpuplug.errors import AuthError, GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
 from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
-from gpuplug.types import LABEL_PREFIX, ZERO, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
+from gpuplug.types import LABEL_PREFIX, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +230,7 @@ class Renting:
             sent_key=host_public,
             vram_mb=offer.vram_mb,
             cuda=offer.cuda,
-            bid=offer.price - offer.stopped_price if offer.spot else ZERO,
+            bid=bid_of(offer),
             rates=(Rate(self._now(), offer.stopped_price),),
             contact=self._now(),
         )
