@@ -120,11 +120,11 @@ class Engine:
         if (lease := self._inventory.warm(plan.options)) is not None:
             return explain(plan, None, on_warm(lease))
         try:
-            offers = self._quoting.offers(plan.options)
+            quote = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
             return explain(plan, None, error.message)
-        offer, provider = offers[0]
-        why = self._quoting.why([each for each, _ in offers], plan.options)
+        offer, provider = quote.offers[0]
+        why = self._quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
         return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
 
     def run_cell(self, plan: Plan, talk: Talk) -> Ran:
@@ -290,8 +290,9 @@ class Engine:
 
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
-        offers = self._acquiring.sound(self._quoting.offers(options), talk)
-        talk.note(self._quoting.why([offer for offer, _ in offers], options))
+        quote = self._quoting.offers(options)
+        offers = self._acquiring.sound(quote.offers, talk)
+        talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
 
         def agree(offer: Offer, provider: Provider) -> None:
             self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)

@@ -10,11 +10,12 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from gpuplug.engine.bidding import bid_of
 from gpuplug.engine.ending import BUDGET_SLACK_S, FIRST_WAIT_S, LONGEST_WAIT_S
 from gpuplug.engine.settling import Settling
 from gpuplug.errors import LedgerError, ProviderError, UnknownOutcomeError, UsageError
 from gpuplug.ledger import HOLD_S, Lease, Rate, State
-from gpuplug.types import LABEL_PREFIX, ZERO, Offer, Secret, Spec, StartParams
+from gpuplug.types import LABEL_PREFIX, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
     from gpuplug.config import Options
@@ -131,7 +132,7 @@ class Renting(Settling):
             sent_key=host_public,
             vram_mb=offer.vram_mb,
             cuda=offer.cuda,
-            bid=offer.price - offer.stopped_price if offer.spot else ZERO,
+            bid=bid_of(offer),
             rates=(Rate(self._now(), offer.stopped_price),),
             contact=self._now(),
             owner=f"process {os.getpid()}",
