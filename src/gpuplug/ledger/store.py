@@ -145,6 +145,15 @@ class Ledger:
             )
         return self.lease(label)
 
+    def condemn(self, label: str, contact: float | None) -> Lease:
+        """Move a lease to DESTROYING unless somebody got in touch since `contact`; returns the row as it then stands."""
+        with self._write() as connection:
+            connection.execute(
+                f"UPDATE leases SET state=? WHERE label=? AND {_OPEN} AND contact IS ?",  # noqa: S608 - constants
+                (State.DESTROYING.value, label, contact),
+            )
+        return self.lease(label)
+
     def charge(self, label: str, price: Money) -> Lease:
         """Note that the instance costs `price` per hour from now on. Repeating the same price changes nothing."""
         now = self._clock.now().timestamp()
