@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_kit import child_environment
-from test_ledger import lease
 
 from gpuplug.ledger import Ledger, PriceBook, Sample, Seen, prices
 from gpuplug.testing import FakeClock
