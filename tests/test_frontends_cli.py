@@ -82,6 +82,7 @@ def test_prices_as_json_carry_exact_dollars_and_units(capsys: pytest.CaptureFixt
     assert (offer["platform"], offer["gpu"], offer["vram_gb"], offer["architecture"]) == ("vast", "RTX 4090", 24, "Ada")
     assert (offer["usd_per_hour"], offer["sent_usd_per_gb"]) == ("0.131259", "0.005000")
     assert offer["total_usd"] == "0.362518"
+    assert (offer["disk_usd_per_hour"], offer["stopped_usd_per_hour"]) == ("0.025926", "0.025926")
     assert (board["hours"], board["data_gb"], board["dropped"], board["troubles"]) == (2, 20, 0, [])
 
 

@@ -294,6 +294,12 @@ def test_offers_are_packed_exactly_and_a_suspicious_one_is_never_first_while_ano
     assert len(offers_table(order, query).splitlines()) == len(offers) + 1
 
 
+def test_the_disk_is_shown_at_what_it_bills_while_it_runs_also_where_it_is_free_at_rest() -> None:
+    offer = Offer("runpod", "x/SECURE", "", "RTX 4090", 1, Money(692_740), disk_price=Money(2_740))
+    head, row = offers_table([offer], WISH).splitlines()
+    assert row[head.index("disk $/h") :].startswith("$0.0027 ")
+
+
 def test_looking_at_prices_makes_a_history_of_the_models_that_were_asked_for(place: Place) -> None:
     place.one.on(
         BUNDLES, Answer({"offers": [offer_row(id=1, dph_total=0.4), offer_row(id=2, dph_total=0.2), offer_row(id=3)]})

@@ -71,7 +71,7 @@ def test_a_disk_below_twenty_gigabytes_is_priced_as_it_is_rented(market: Parts) 
     _, runpod, _ = market
     cheap = runpod.offers(Query(disk_gb=8)).offers[0]
     assert cheap.price == Money.dollars(Decimal("0.34") + DISK_20)
-    assert cheap.stopped_price == Money(0)
+    assert (cheap.disk_price, cheap.stopped_price) == (Money.dollars(DISK_20), Money(0))
 
 
 @pytest.mark.parametrize(

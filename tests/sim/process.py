@@ -9,7 +9,7 @@ from sim.market import KEY
 
 from gpuplug.config import Options
 from gpuplug.engine import Engine
-from gpuplug.engine.acquiring import with_bid
+from gpuplug.engine.bidding import with_bid
 from gpuplug.engine.linking import Linking, Live
 from gpuplug.engine.quoting import Quote, Quoting
 from gpuplug.errors import GpuplugError, NotReadyError

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gpuplug import gpus
+from gpuplug.engine import bidding
 from gpuplug.errors import GpuplugError, NoOfferError, TooDearError, UnknownNameError, UsageError
 from gpuplug.types import Money, Offer, Query, cuda_version
 
@@ -120,9 +121,8 @@ def reason(fitting: Sequence[Offer], query: Query) -> str:
     stated = "" if (query.hours, query.data_gb) == (1, 0) else f", {query.total(first)} for {_stated(query)}"
     choice = f"choice {query.preference(first) + 1} of {len(query.gpus)}, " if len(query.gpus) > 1 else ""
     floors = f" with {_floors(query)}" if _floors(query) else ""
-    return (
-        f"{first.gpu} on {first.provider} at {first.price}/h{stated}: {choice}the cheapest of {rivals} that fit{floors}"
-    )
+    spot = f" ({bidding.told(first)})" if first.spot else ""
+    return f"{first.gpu} on {first.provider} at {first.price}/h{spot}{stated}: {choice}the cheapest of {rivals} that fit{floors}"
 
 
 def _stated(query: Query) -> str:

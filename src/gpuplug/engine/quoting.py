@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine import choosing
-from gpuplug.engine.acquiring import with_bid
+from gpuplug.engine.bidding import with_bid
 from gpuplug.errors import NoOfferError
 from gpuplug.market import Board, Market, Series, Source, offers_table
 

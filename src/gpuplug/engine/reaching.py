@@ -6,7 +6,7 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
-from gpuplug.engine.renting import KNOWN_HOSTS
+from gpuplug.engine.ending import KNOWN_HOSTS
 from gpuplug.errors import HostError, NotReadyError, UsageError
 
 if TYPE_CHECKING:

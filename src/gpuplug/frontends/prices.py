@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpuplug import market
+from gpuplug.engine.bidding import BID_MARGIN
 from gpuplug.engine.choosing import query_of
 from gpuplug.errors import NoOfferError
 from gpuplug.frontends import asdata
@@ -61,6 +62,8 @@ def _notes(board: Board, more: int) -> list[str]:
         notes.append(f"{rows} made no sense and {'is' if board.dropped == 1 else 'are'} not shown")
     if board.age_s >= _AGE_WORTH_SAYING_S:
         notes.append(f"seen {_age(board.age_s)} ago")
+    if any(offer.spot for offer in board.offers):
+        notes.append(f"spot prices are at the least bid; a rent bids {BID_MARGIN:g} x that, within --max-price")
     if board.offers and board.without:
         notes.append(f"asked, and nothing there that fits: {', '.join(board.without)}")
     return [*notes, *board.troubles]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
+from gpuplug.engine.reconciling import Found
 from gpuplug.errors import UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text
 from gpuplug.frontends.panel.pods import pairs, state_of
@@ -87,8 +88,30 @@ def _of_pods(known: Known) -> Iterator[dict[str, Any]]:
                 actions=["destroy"],
                 **more,
             )
+        elif _needs_somebody(known, lease, state):
+            what = f"{named}: {text(known.findings[lease.label].why)}; it bills {lease.rate}/h"
+            yield _alert(
+                "unattended",
+                lease.label,
+                what,
+                None,
+                settles="run a cell there, or destroy it",
+                actions=["destroy"],
+                **more,
+            )
         elif lease.state not in FINAL:
             yield from _of_rest(lease, named, state, since, more)
+
+
+def _needs_somebody(known: Known, lease: Lease, state: str) -> bool:
+    """Tell whether the reconciler leaves it to a person what becomes of a pod that runs."""
+    finding = known.findings.get(lease.label)
+    return (
+        state == "running"
+        and lease.state in {State.BOUND, State.READY}
+        and finding is not None
+        and finding.found is Found.ASKED
+    )
 
 
 def _of_rest(lease: Lease, named: str, state: str, since: float, more: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gpuplug.engine.reconciling import Finding
     from gpuplug.errors import GpuplugError
     from gpuplug.ledger import CellRow, Lease
     from gpuplug.types import Instance, Traits
@@ -37,7 +38,8 @@ class Known:
 
     `leases` are those that lived in the shown days, None when the ledger cannot be read (`ledger_failure`). `keys` names
     the place of each platform's key.
-    `since` is when each label came into the state that it is in now; `gauges` what the agents said last.
+    `since` is when each label came into the state that it is in now; `gauges` what the agents said last,
+    `findings` what the reconciler did.
     """
 
     now: float
@@ -51,3 +53,4 @@ class Known:
     since: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     gauges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     operations: tuple[Mapping[str, Any], ...] = ()
+    findings: Mapping[str, Finding] = field(default_factory=dict)

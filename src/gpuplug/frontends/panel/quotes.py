@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine import consent
-from gpuplug.engine.acquiring import with_bid
+from gpuplug.engine.bidding import with_bid
 from gpuplug.errors import OfferGoneError, UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text, usd
 from gpuplug.frontends.panel.offers import offer_id

@@ -1,7 +1,8 @@
 """Keeps what the panel shows up to date: looks into the ledger, and asks the platforms while somebody looks.
 
 Nothing here blocks who asks for a state; what platforms are asked happens in threads of its own, under the market's
-lease and each provider's pace. Open instances are reconciled once a minute also when nobody looks.
+lease and each provider's pace. Open instances are reconciled once a minute also when nobody looks: what is left alone
+for longer than its lease is ended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine.choosing import query_of
+from gpuplug.engine.reconciling import Finding, Reaper
 from gpuplug.errors import GpuplugError, UnknownNameError
 from gpuplug.frontends.panel import offers, state
 from gpuplug.frontends.panel.asking import Asker
@@ -35,6 +37,7 @@ _PODS_S, _PRICES_S = 10.0, 15.0
 _SIMULATED_S = 1.0  # a market on this computer may be asked more often
 _HEARTBEAT_S = 30.0
 _STALE_PRICES_S = 90.0
+_NEVER = -1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class _Prices:
     body: dict[str, Any] | None = None
     board: tuple[Offer, ...] = ()
     failure: Failure | None = None
-    asked: float = -1e9
+    asked: float = _NEVER
     revision: int = 0
     looked_for: tuple[str, ...] = ()
     told: float = 0.0
@@ -95,6 +98,10 @@ class Watcher:
         self._traits: dict[str, Traits] = {}
         self._since: dict[str, tuple[str, float]] = {}
         self._ledger_failure: Failure | None = None
+        self._reaper = Reaper(self._looker.ledger.path.parent, clock)
+        self._reaping = Asker(self._reap, "reap")
+        self._reaped = _NEVER
+        self._findings: dict[str, Finding] = {}
         self._prices = _Prices()
         self._prices_asker = Asker(self._ask_prices, "prices")
         self._parts: dict[str, dict[str, Any]] = {}
@@ -113,8 +120,9 @@ class Watcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(_HEARTBEAT_S)
-        for asker in [*self._askers.values(), self._prices_asker]:
+        for asker in [*self._askers.values(), self._prices_asker, self._reaping]:
             asker.close()
+        self._reaper.close()
         for engine in (self._looker, self._pricer, *self._listers.values()):
             engine.close()
 
@@ -125,7 +133,7 @@ class Watcher:
     def refresh(self, parts: tuple[str, ...]) -> None:
         """Have `pods` or `prices` asked for now, within each provider's pace."""
         if "prices" in parts:
-            self._prices.asked = -1e9
+            self._prices.asked = _NEVER
         if "pods" in parts:
             self._asked.clear()
         self.wake()
@@ -215,6 +223,7 @@ class Watcher:
             self._since,
             {},
             self._operations(),
+            dict(self._findings),
         )
 
     def _read_ledger(self, now: float) -> tuple[tuple[Lease, ...] | None, tuple[CellRow, ...]]:
@@ -249,16 +258,15 @@ class Watcher:
             open_leases = self._looker.ledger.open_leases()
         except GpuplugError:
             open_leases = []  # told as the ledger's failure; the platforms are asked all the same
-        names = {*self._keys(), *(lease.provider for lease in open_leases)}
-        billing = {lease.provider for lease in open_leases if lease.billing}
-        for name in sorted(names):
-            traits = self._traits_of(name)
-            period = _SIMULATED_S if traits.simulated else _PODS_S
-            if "pods" not in looked:
-                period = _IDLE_S
-            if ("pods" in looked or name in billing) and now - self._asked.get(name, -1e9) >= period:
-                self._asked[name] = now
-                self._asker(name).nudge()
+        if "pods" in looked:
+            for name in sorted({*self._keys(), *(lease.provider for lease in open_leases)}):
+                period = _SIMULATED_S if self._traits_of(name).simulated else _PODS_S
+                if now - self._asked.get(name, _NEVER) >= period:
+                    self._asked[name] = now
+                    self._asker(name).nudge()
+        if any(lease.billing for lease in open_leases) and now - self._reaped >= _IDLE_S:
+            self._reaped = now
+            self._reaping.nudge()
         self._ask_prices_when_due(looked, now)
 
     def _ask_prices_when_due(self, looked: frozenset[str], now: float) -> None:
@@ -296,6 +304,16 @@ class Watcher:
         else:
             seen = {row.instance.label: row.instance for row in rows if row.instance}
             self._listings[name] = Listing(self._clock.now().timestamp(), seen)
+        self.wake()
+
+    def _reap(self) -> None:
+        """End what is left alone, where that is certain, and keep what only a person can decide."""
+        try:
+            found = self._reaper.look()
+        except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
+            self._ledger_failure = self._failure(error, self._ledger_failure)
+            return
+        self._findings = {finding.lease.label: finding for finding in found if finding.lease is not None}
         self.wake()
 
     def _ask_prices(self) -> None:
