@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from gpuplug.engine.bidding import bid_of
 from gpuplug.errors import AuthError, GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
-from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
+from gpuplug.ledger import FINAL, Lease, Ledger, Order, Rate, State
 from gpuplug.types import LABEL_PREFIX, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
@@ -44,6 +44,19 @@ def _budget_s(offer: Offer, options: Options) -> int:
         return options.terms.hard
     paid_s = options.budget.micros * 3600 // offer.price.micros
     return min(paid_s + _BUDGET_SLACK_S, options.terms.hard)
+
+
+def _order(offer: Offer, options: Options) -> Order:
+    return Order(
+        options.image,
+        options.disk,
+        options.volume,
+        options.network_volume,
+        offer.cloud.value if offer.cloud else "",
+        offer.region,
+        offer.reliability,
+        offer.down_mbps,
+    )
 
 
 class Renting:
@@ -234,6 +247,7 @@ class Renting:
             rates=(Rate(self._now(), offer.stopped_price),),
             contact=self._now(),
         )
+        self._ledger.orders.keep(label, _order(offer, wish.options))
         self._ledger.intend(lease)
         return lease, start
 
