@@ -23,6 +23,7 @@ class State(enum.Enum):
 
 
 FINAL = frozenset({State.GONE, State.FAILED})
+HOLD_S = 45.0  # for how long a process keeps others from what it is renting, each time that it says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,10 @@ class Lease:
     def lease_end(self) -> float | None:
         """When its own switch ends it if nobody gets in touch and no cell runs; None when the last contact is not known."""
         return None if self.contact is None else self.contact + self.lease_s
+
+    def held(self, now: float) -> bool:
+        """Tell whether some process is renting it at this moment; one whose time is over has died or fallen asleep."""
+        return self.token != "" and now < self.expires <= now + HOLD_S
 
     @property
     def billing(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
 from gpuplug.ledger import orders, prices
-from gpuplug.ledger.rows import FINAL, CellRow, Lease, Rate, State
+from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
 from gpuplug.types import ZERO, Clock, Money
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ ALTER TABLE leases ADD COLUMN expires REAL NOT NULL DEFAULT 0;
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Lease))
 _MOVABLE = frozenset(_COLUMNS) - {"label", "rates"}
 _FINAL = ",".join(f"'{state.value}'" for state in FINAL)
+_OPEN = f"state NOT IN ({_FINAL})"
+_WITHOUT_INSTANCE = f"state IN ('{State.INTENT.value}', '{State.UNKNOWN.value}')"
 
 
 class Ledger:
@@ -107,22 +109,54 @@ class Ledger:
         with self._write() as connection:
             connection.execute(f"INSERT INTO leases({','.join(_COLUMNS)}) VALUES({marks})", _to_row(lease))
 
-    def move(self, label: str, state: State, **changes: str | float | Money | None) -> Lease:
+    def move(
+        self, label: str, state: State, *, held: str | None = None, **changes: str | float | Money | None
+    ) -> Lease:
         """Set the state and any other field but the rates.
 
-        A final row never moves again; the row as it then stands is returned.
+        A final row never moves again, and with `held` only one that still has this token; the row as it then stands is
+        returned.
         """
-        return self.amend(label, state=state.value, **changes)
+        return self.amend(label, held=held, state=state.value, **changes)
 
-    def amend(self, label: str, **changes: str | float | Money | None) -> Lease:
+    def amend(self, label: str, *, held: str | None = None, **changes: str | float | Money | None) -> Lease:
         """Set fields and leave the state as it is: another process may have moved it since it was read.
 
-        A final row never changes; the row as it then stands is returned.
+        A final row never changes, and with `held` only one that still has this token; the row as it then stands is
+        returned.
         """
         values = {name: _plain(value) for name, value in changes.items()}
         if unknown := set(values) - _MOVABLE:
             raise LedgerError(f"no such field of a lease: {sorted(unknown)}")
-        self._update(label, values)
+        self._update(label, values, held)
+        return self.lease(label)
+
+    def bind(self, label: str, token: str, instance_id: str, **changes: float) -> Lease:
+        """Give a lease its instance if it has none yet and still has this token; returns the row as it then stands."""
+        values = {"state": State.BOUND.value, "instance_id": instance_id, "owner": "", "token": "", "expires": 0.0}
+        self._update(label, {**values, **changes}, token, _WITHOUT_INSTANCE)
+        return self.lease(label)
+
+    def take_over(self, label: str) -> Lease:
+        """Take the lease from the process that was renting it if its time is over; returns the row as it then stands.
+
+        Whatever that process writes under its token from now on changes nothing.
+        """
+        now = self._clock.now().timestamp()
+        with self._write() as connection:
+            connection.execute(
+                "UPDATE leases SET owner='', token='', expires=0 WHERE label=? AND NOT (expires > ? AND expires <= ?)",
+                (label, now, now + HOLD_S),
+            )
+        return self.lease(label)
+
+    def condemn(self, label: str, contact: float | None) -> Lease:
+        """Move a lease to DESTROYING unless somebody got in touch since `contact`; returns the row as it then stands."""
+        with self._write() as connection:
+            connection.execute(
+                f"UPDATE leases SET state=? WHERE label=? AND {_OPEN} AND contact IS ?",  # noqa: S608 - constants
+                (State.DESTROYING.value, label, contact),
+            )
         return self.lease(label)
 
     def charge(self, label: str, price: Money) -> Lease:
@@ -160,12 +194,12 @@ class Ledger:
             )
         return self.charge(label, price)
 
-    def _update(self, label: str, values: Mapping[str, object]) -> None:
+    def _update(self, label: str, values: Mapping[str, object], held: str | None, where: str = _OPEN) -> None:
         sets = ",".join(f"{name}=?" for name in values)
         with self._write() as connection:
             connection.execute(
-                f"UPDATE leases SET {sets} WHERE label=? AND state NOT IN ({_FINAL})",  # noqa: S608 - names are checked
-                (*values.values(), label),
+                f"UPDATE leases SET {sets} WHERE label=? AND {where} AND token=coalesce(?, token)",  # noqa: S608 - names are checked
+                (*values.values(), label, held),
             )
 
     def shun(self, provider: str, machine: str, reason: str) -> None:
