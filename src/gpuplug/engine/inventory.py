@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug import config
+from gpuplug.engine.contacts import IN_TOUCH_S
 from gpuplug.engine.settling import TOMBSTONE_S
 from gpuplug.engine.suiting import Suit, suit
 from gpuplug.errors import GpuplugError, TooDearError, UnknownNameError, UsageError
@@ -137,16 +138,31 @@ class Inventory:
             return [_named(word.removeprefix("#"), leases) for word in options.words]
         return [lease for lease in self._mine() if lease.state is State.STOPPED or not resting]
 
+    def left_behind(self, word: str) -> Lease | None:
+        """Return this computer's own lease of another notebook that nobody is in touch with; None when it is not one of ours.
+
+        Raises:
+            UsageError: it is this notebook's own, or its notebook is in touch with it.
+        """
+        word = word.removeprefix("#")
+        own = next((one for one in self._ledger.open_leases() if word in {one.instance_id, one.label}), None)
+        if own is None:
+            return None
+        if own.notebook == self._notebook:
+            raise UsageError(f"#{word} is this notebook's own already", hint="%gpu ls")
+        if own.contact is not None and self._clock.now().timestamp() - own.contact <= IN_TOUCH_S:
+            raise UsageError(
+                f"#{word} is in use by {own.notebook}", hint=f"%gpu down {word} ends it; %gpu up rents another one"
+            )
+        return own
+
     def stranger(self, word: str) -> Instance:
         """Return an instance with our label that this ledger does not know.
 
         Raises:
-            UsageError: it is this computer's own.
             UnknownNameError: no platform lists it with our label.
         """
         word = word.removeprefix("#")
-        if any(word in {lease.instance_id, lease.label} for lease in self._ledger.open_leases()):
-            raise UsageError(f"#{word} is this computer's own already", hint="%gpu ls")
         for name in config.enabled():
             for instance in self._platforms.get(name).instances():
                 if word in {instance.id, instance.label}:
