@@ -119,7 +119,7 @@ class Engine:
         from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         if (lease := self._inventory.warm(plan.options)) is not None:
-            return explain(plan, None, on_warm(lease))
+            return explain(plan, None, on_warm(lease), self._inventory.doubts(lease, plan.options))
         try:
             quote = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
@@ -169,6 +169,7 @@ class Engine:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
         warm = self._inventory.warm(options)
         if warm is not None:
+            talk.note(self._inventory.doubts(warm, options))
             return self._relink(warm, options, talk)
         return self._acquire(options, talk)
 
