@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpuplug.config import Options
-    from gpuplug.engine.doctor import Finding
+    from gpuplug.engine import doctor
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan
+    from gpuplug.engine.reconciling import Finding
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
     from gpuplug.market import Board, Series
@@ -118,7 +119,7 @@ class Engine:
         from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         if (lease := self._inventory.warm(plan.options)) is not None:
-            return explain(plan, None, on_warm(lease))
+            return explain(plan, None, on_warm(lease), self._inventory.doubts(lease, plan.options))
         try:
             quote = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
@@ -168,6 +169,7 @@ class Engine:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
         warm = self._inventory.warm(options)
         if warm is not None:
+            talk.note(self._inventory.doubts(warm, options))
             return self._relink(warm, options, talk)
         return self._acquire(options, talk)
 
@@ -179,10 +181,7 @@ class Engine:
             TooDearError: it costs more than the cap by now.
         """
         talk.phase("offer")
-        offers = self._acquiring.sound([self._quoting.same(offer, options)], talk)
-        return self._acquiring.acquire(
-            offers, Wish(self.notebook, options.name, options), self._agree(options, talk), talk
-        )
+        return self._take(self._acquiring.sound([self._quoting.same(offer, options)], talk), options, talk)
 
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
@@ -221,20 +220,27 @@ class Engine:
         return extended
 
     def adopt(self, options: Options) -> list[Lease]:
-        """Take instances that carry our label and that another ledger rented into this one, by their ids."""
-        strangers = [self._inventory.stranger(word) for word in options.words]
-        return [self._renting.adopt(instance, self.notebook) for instance in strangers]
+        """Take what another computer, or a notebook that is not in touch any more, has rented, by ids: it is this one's now."""
+        return [self._adopt(word) for word in options.words]
+
+    def _adopt(self, word: str) -> Lease:
+        if (own := self._inventory.left_behind(word)) is not None:
+            return self.ledger.amend(own.label, notebook=self.notebook, name="")
+        return self._renting.adopt(self._inventory.stranger(word), self.notebook)
+
+    def reap(self, say: Callable[[str], None]) -> list[Finding]:
+        """Look at everything that may bill, end what is left alone, and prove each end; rents nothing."""
+        from gpuplug.engine.reconciling import Reconciler  # noqa: PLC0415 - only who asks needs it
+
+        reconciler = Reconciler(self.ledger, self._renting, self.provider, self.clock)
+        return reconciler.reap(config.enabled(), say)
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
         return self._inventory.rows()
 
     def rows_of(self, platform: str) -> list[Row]:
-        """Reconcile with one platform and return its instances with our label, ours and others'.
-
-        Raises:
-            ProviderError: it gives no whole list.
-        """
+        """Do the same with one platform."""
         return self._inventory.rows_of(platform)
 
     def sessions(self) -> list[Live]:
@@ -252,7 +258,7 @@ class Engine:
         rows = json.loads(live.session.request("list").payload)
         return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
 
-    def examine(self, options: Options) -> Iterator[Finding]:
+    def examine(self, options: Options) -> Iterator[doctor.Finding]:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 
@@ -319,15 +325,13 @@ class Engine:
         offers = self._acquiring.sound(quote.offers, talk)
         talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
 
-        return self._acquiring.acquire(
-            offers, Wish(self.notebook, options.name, options), self._agree(options, talk), talk
-        )
+        return self._take(offers, options, talk)
 
-    def _agree(self, options: Options, talk: Talk) -> Callable[[Offer, Provider], None]:
+    def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
         def agree(offer: Offer, provider: Provider) -> None:
             self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
 
-        return agree
+        return self._acquiring.acquire(offers, Wish(self.notebook, options.name, options), agree, talk)
 
     def _within_standing(self, plan: Plan, lease: Lease, talk: Talk) -> Plan:
         """Return `plan` with no more budget than is left of the standing one."""

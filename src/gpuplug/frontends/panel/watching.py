@@ -7,6 +7,7 @@ for longer than its lease is ended.
 
 from __future__ import annotations
 
+import secrets
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ class Watcher:
         self._ledger_failure: Failure | None = None
         self._reaper = Reaper(self._looker.ledger.path.parent, clock)
         self._reaping = Asker(self._reap, "reap")
+        self._holder = secrets.token_hex(8)
         self._reaped = _NEVER
         self._findings: dict[str, Finding] = {}
         self._prices = _Prices()
@@ -309,7 +311,8 @@ class Watcher:
     def _reap(self) -> None:
         """End what is left alone, where that is certain, and keep what only a person can decide."""
         try:
-            found = self._reaper.look()
+            # What is to be shown is looked at in any case; else one process of this computer does it for all.
+            found = self._reaper.look() if self.lookers.parts() else self._reaper.take_turn(self._holder, _IDLE_S)
         except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
             self._ledger_failure = self._failure(error, self._ledger_failure)
             return
