@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -78,11 +79,18 @@ class Lab:
         return name
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+@dataclass(frozen=True)
+class Address:
+    """Where a Jupyter server is found, so that another can be started in its place."""
+
+    port: int
+    token: str
+
+    @classmethod
+    def free(cls) -> Address:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return cls(probe.getsockname()[1], secrets.token_hex(16))
 
 
 def environment(home: Path, source: RunningMarket) -> dict[str, str]:
@@ -91,7 +99,10 @@ def environment(home: Path, source: RunningMarket) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("VAST", "RUNPOD", "GPUPLUG", "JUPYTER"))
     }
-    data = home / "data"
+    data, disabled = home / "data", home / "config" / "labconfig"
+    disabled.mkdir(parents=True)
+    news = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+    (disabled / "page_config.json").write_text(json.dumps(news))
     (data / "labextensions").mkdir(parents=True)
     (data / "labextensions" / "gpuplug").symlink_to(PREBUILT)
     return {
@@ -118,12 +129,13 @@ def answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_lab(home: Path, source: RunningMarket, *more: str) -> Iterator[Lab]:
+def running_lab(home: Path, source: RunningMarket, address: Address | None = None) -> Iterator[Lab]:
     """Run a Jupyter server until the end of the block."""
     home.mkdir(exist_ok=True)
     work = home / "work"
     work.mkdir()
-    port, token = free_port(), secrets.token_hex(16)
+    address = address or Address.free()
+    port, token = address.port, address.token
     command = [
         *(
             sys.executable,
@@ -137,8 +149,6 @@ def running_lab(home: Path, source: RunningMarket, *more: str) -> Iterator[Lab]:
         *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}", f"--ServerApp.base_url={PREFIX}"),
         *("--ServerApp.jpserver_extensions={'gpuplug': True}", "--ServerApp.allow_unauthenticated_access=False"),
         *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
-        *("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"),
-        *more,
     ]
     url, log = f"http://127.0.0.1:{port}{PREFIX}", home / "jupyter.log"
     with log.open("w") as out:

@@ -91,7 +91,7 @@ function addCommands(app: JupyterFrontEnd, settings: ISettings, t: ITranslate): 
   });
   app.commands.addCommand('gpuplug:toggle-cell', {
     label: args => (args.toolbar ? '' : t.__('Run This Cell on a GPU')),
-    caption: t.__('Run this cell on a GPU: add %%remote_gpu, or take it away'),
+    caption: t.__('Run this cell on a GPU: add %1, or take it away', '%%remote_gpu'),
     icon: gpuIcon,
     isEnabled: () => hasCell(app),
     execute: () => toggle(app, settings.cellOptions),

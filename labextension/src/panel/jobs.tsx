@@ -13,7 +13,7 @@ export function Jobs(props: { view: IView; part: IPart<IJob> | null; pods: reado
   const { t } = useHouse();
   const items = props.part?.items ?? null;
   const models = new Map((props.pods ?? []).map(pod => [pod.id, pod.gpu]));
-  const empty = <p>{t.__('No cell has run on a GPU yet: put %%remote_gpu on the first line of one.')}</p>;
+  const empty = <p>{t.__('No cell has run on a GPU yet: put %1 on the first line of one.', '%%remote_gpu')}</p>;
   return (
     <Frame name="jobs" frame={props.part} count={items?.length ?? null} empty={empty}>
       <List
