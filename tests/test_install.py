@@ -82,6 +82,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_licence(wheel: Path) 
     assert {name for name in found if ".dist-info/" not in name and ".data/" not in name} == sources
     assert {"gpuplug/py.typed", "gpuplug/agent/deadman.sh", "gpuplug/agent/bootstrap.sh"} <= sources
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in found)
+    # Where there is a Jupyter server, installing is all that is to be done.
+    assert any(name.endswith(".data/data/etc/jupyter/jupyter_server_config.d/gpuplug.json") for name in found)
 
 
 @pytest.mark.skipif(bool(NO_FRONT_END), reason=NO_FRONT_END)

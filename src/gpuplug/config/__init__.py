@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuplug.config.convert import Terms, duration
-    from gpuplug.config.grammar import CELL, OPTIONS, VERBS, Option, table
+    from gpuplug.config.grammar import CELL, COMMANDS, OPTIONS, VERBS, Option, table
     from gpuplug.config.keys import Key, choose_platforms, find_key, standing_budget
     from gpuplug.config.options import Options, help_text, parse, verb_of
     from gpuplug.config.places import KEY_PLACES, base_url, enabled, home
@@ -20,7 +20,7 @@ _PARTS = {
     "keys": ("Key", "choose_platforms", "find_key", "standing_budget"),
     "options": ("Options", "help_text", "parse", "verb_of"),
     "places": ("KEY_PLACES", "base_url", "enabled", "home"),
-    "grammar": ("CELL", "OPTIONS", "VERBS", "Option", "table"),
+    "grammar": ("CELL", "COMMANDS", "OPTIONS", "VERBS", "Option", "table"),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -33,6 +33,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker r
 
 __all__ = [
     "CELL",
+    "COMMANDS",
     "KEY_PLACES",
     "OPTIONS",
     "VERBS",

@@ -16,7 +16,7 @@ from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.platforms import Platforms
-from gpuplug.engine.quoting import Quoting
+from gpuplug.engine.quoting import LOOKED_S, Quoting
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
     BudgetError,
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpuplug.config import Options
-    from gpuplug.engine.doctor import Finding
+    from gpuplug.engine import doctor
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan
+    from gpuplug.engine.reconciling import Finding
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
     from gpuplug.market import Board, Series
@@ -95,9 +96,9 @@ class Engine:
         """Take `provider` as the adapter of its platform, in place of the one that would be made for it."""
         self._platforms.use(provider)
 
-    def prices(self, options: Options) -> Board:
-        """Search offers on every platform whose prices can be read, a little while old at most; costs nothing, needs no key."""
-        return self._quoting.look(options)
+    def prices(self, options: Options, max_age_s: float = LOOKED_S) -> Board:
+        """Search offers on every platform whose prices can be read, at most so old; costs nothing, needs no key."""
+        return self._quoting.look(options, max_age_s)
 
     def why_no_prices(self, options: Options, board: Board) -> GpuplugError:
         """Return what to say of an empty `board`: the nearest offer and what excluded it; costs nothing."""
@@ -118,13 +119,13 @@ class Engine:
         from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         if (lease := self._inventory.warm(plan.options)) is not None:
-            return explain(plan, None, on_warm(lease))
+            return explain(plan, None, on_warm(lease), self._inventory.doubts(lease, plan.options))
         try:
-            offers = self._quoting.offers(plan.options)
+            quote = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
             return explain(plan, None, error.message)
-        offer, provider = offers[0]
-        why = self._quoting.why([each for each, _ in offers], plan.options)
+        offer, provider = quote.offers[0]
+        why = self._quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
         return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
 
     def run_cell(self, plan: Plan, talk: Talk) -> Ran:
@@ -144,6 +145,8 @@ class Engine:
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
+            # From here on, should this process die, nobody takes the instance for left alone.
+            self.ledger.touch(live.lease.label, 1, durable=False)
             ran = running.run(live, plan, talk, self.clock, fresh)
             if ran.status == "died" and live.lease.bid.micros:
                 proving.check_not_preempted(live.lease, live.provider, self.clock)
@@ -166,13 +169,28 @@ class Engine:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
         warm = self._inventory.warm(options)
         if warm is not None:
+            talk.note(self._inventory.doubts(warm, options))
             return self._relink(warm, options, talk)
         return self._acquire(options, talk)
+
+    def rent(self, offer: Offer, options: Options, talk: Talk) -> Live:
+        """Rent this very offer, within the cap of `options`, and reach it: COSTS MONEY.
+
+        Raises:
+            NoOfferError: it is taken, or its machine did not work; nothing else is rented in its place.
+            TooDearError: it costs more than the cap by now.
+        """
+        talk.phase("offer")
+        return self._take(self._acquiring.sound([self._quoting.same(offer, options)], talk), options, talk)
 
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
         self._inventory.sweep(say)
         return self._end(self.ledger.open_leases() if options.all else self._inventory.meant(options), say)
+
+    def end(self, label: str, say: Callable[[str], None]) -> Lease:
+        """Destroy one instance and prove it gone, before anything else is looked at."""
+        return self._end([self.ledger.lease(label)], say)[0]
 
     def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
@@ -195,20 +213,35 @@ class Engine:
         extended: list[Lease] = []
         for lease in self._inventory.meant(options):
             live = self._linked(self.provider(lease.provider), lease, options, talk)
-            hard_s = lease.hard_s + seconds
-            left = lease.created + hard_s - self.clock.now().timestamp()
+            lease = self.ledger.lease(lease.label)  # noqa: PLW2901 - reaching it has said since when its hard end counts
+            left = lease.hard_end + seconds - self.clock.now().timestamp()
             live.session.request("terms", {"hard_s": left})
-            extended.append(self.ledger.amend(lease.label, hard_s=hard_s))
+            extended.append(self.ledger.amend(lease.label, hard_s=lease.hard_s + seconds))
         return extended
 
     def adopt(self, options: Options) -> list[Lease]:
-        """Take instances that carry our label and that another ledger rented into this one, by their ids."""
-        strangers = [self._inventory.stranger(word) for word in options.words]
-        return [self._renting.adopt(instance, self.notebook) for instance in strangers]
+        """Take what another computer, or a notebook that is not in touch any more, has rented, by ids: it is this one's now."""
+        return [self._adopt(word) for word in options.words]
+
+    def _adopt(self, word: str) -> Lease:
+        if (own := self._inventory.left_behind(word)) is not None:
+            return self.ledger.amend(own.label, notebook=self.notebook, name="")
+        return self._renting.adopt(self._inventory.stranger(word), self.notebook)
+
+    def reap(self, say: Callable[[str], None]) -> list[Finding]:
+        """Look at everything that may bill, end what is left alone, and prove each end; rents nothing."""
+        from gpuplug.engine.reconciling import Reconciler  # noqa: PLC0415 - only who asks needs it
+
+        reconciler = Reconciler(self.ledger, self._renting, self.provider, self.clock)
+        return reconciler.reap(config.enabled(), say)
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
         return self._inventory.rows()
+
+    def rows_of(self, platform: str) -> list[Row]:
+        """Do the same with one platform."""
+        return self._inventory.rows_of(platform)
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
@@ -225,7 +258,7 @@ class Engine:
         rows = json.loads(live.session.request("list").payload)
         return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
 
-    def examine(self, options: Options) -> Iterator[Finding]:
+    def examine(self, options: Options) -> Iterator[doctor.Finding]:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 
@@ -288,9 +321,13 @@ class Engine:
 
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
-        offers = self._acquiring.sound(self._quoting.offers(options), talk)
-        talk.note(self._quoting.why([offer for offer, _ in offers], options))
+        quote = self._quoting.offers(options)
+        offers = self._acquiring.sound(quote.offers, talk)
+        talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
 
+        return self._take(offers, options, talk)
+
+    def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
         def agree(offer: Offer, provider: Provider) -> None:
             self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
 
@@ -336,6 +373,7 @@ class Engine:
             lease = self.ledger.amend(lease.label, lease_s=live.lease.lease_s)
         cost = lease.price.for_seconds(round(ran.seconds, 3))
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
+        self.ledger.touch(lease.label, 0, durable=False)
         talk.cost(self._cost_line(lease, ran.seconds, cost))
 
     def _cost_line(self, lease: Lease, seconds: float, cost: Money) -> str:

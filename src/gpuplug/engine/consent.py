@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug import config
+from gpuplug.engine import bidding
 from gpuplug.errors import BudgetError, ConsentError
 from gpuplug.types import ZERO, Money
 
@@ -29,7 +30,8 @@ class Cost:
     @classmethod
     def of_offer(cls, offer: Offer) -> Cost:
         """Return the cost of renting `offer`."""
-        return cls(f"{offer.gpu} (spot)" if offer.spot else offer.gpu, offer.provider, offer.price)
+        what = f"{offer.gpu} ({bidding.told(offer)})" if offer.spot else offer.gpu
+        return cls(what, offer.provider, offer.price)
 
     @classmethod
     def of_lease(cls, lease: Lease) -> Cost:

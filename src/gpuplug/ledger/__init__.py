@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuplug.ledger.glance import nothing_today
+    from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
-    from gpuplug.ledger.rows import FINAL, CellRow, Lease, Rate, State
+    from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.store import Ledger
 
 _PARTS = {
     "glance": ("nothing_today",),
+    "orders": ("Order", "OrderBook"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
-    "rows": ("FINAL", "CellRow", "Lease", "Rate", "State"),
+    "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "store": ("Ledger",),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
@@ -30,4 +32,18 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker r
     return getattr(importlib.import_module(f"{__name__}.{_PART_OF[name]}"), name)
 
 
-__all__ = ["FINAL", "CellRow", "Lease", "Ledger", "PriceBook", "Rate", "Sample", "Seen", "State", "nothing_today"]
+__all__ = [
+    "FINAL",
+    "HOLD_S",
+    "CellRow",
+    "Lease",
+    "Ledger",
+    "Order",
+    "OrderBook",
+    "PriceBook",
+    "Rate",
+    "Sample",
+    "Seen",
+    "State",
+    "nothing_today",
+]
