@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Follower } from '../src/lab/follow';
-import { HandWire, Heard, prices, push, state } from './kit';
-import { Refused } from '../src/panel/contract';
+import { HandWire, Heard, part, prices, push, state } from './kit';
+import { IPod, Refused } from '../src/panel/contract';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -83,6 +83,13 @@ describe('the follower', () => {
     wire.slot?.({ ...push(NaN), prices_revision: NaN });
     await settled();
     expect(heard.states.map(each => each.revision)).toEqual([4, 6]);
+  });
+
+  it('asks again soon while the server itself is still asking, pushes or not', async () => {
+    const { wire, heard } = await following({ state: [() => state(1, { pods: part<IPod>(null) }), () => state(2)] });
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(heard.states.map(each => each.revision)).toEqual([1, 2]);
+    expect(wire.gets).toHaveLength(2);
   });
 
   it('delivers nothing after its end', async () => {

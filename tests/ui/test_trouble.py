@@ -75,8 +75,8 @@ def test_the_panel_says_that_the_server_is_gone_and_lives_again_when_it_is_back(
     address = Address.free()
     with running_lab(tmp_path / "one", lab.market, address) as first:
         open_lab(page, first, "")
-        expect(page.locator(PANEL)).to_contain_text("Nothing is rented")
+        expect(page.locator(PANEL)).to_contain_text("Nothing is rented", timeout=60_000)
     expect(page.locator(PANEL)).to_contain_text("does not answer since", timeout=60_000)
     with running_lab(tmp_path / "two", lab.market, address):
         expect(page.locator(PANEL)).not_to_contain_text("does not answer since", timeout=90_000)
-        expect(page.locator(PANEL)).to_contain_text("Nothing is rented")
+        expect(page.locator(PANEL)).to_contain_text("Nothing is rented", timeout=60_000)

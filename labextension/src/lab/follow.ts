@@ -13,6 +13,7 @@ export interface IWire {
 const FIRST_MS = 1000;
 const LONGEST_MS = 60_000;
 const CHECK_MS = 30_000;
+const PENDING_MS = 3000;
 const CLIENT_LENGTH = 64;
 
 /** What a failed question says of the link. */
@@ -24,6 +25,11 @@ export function linkOf(error: unknown): Link {
     return 'missing';
   }
   return error.status === 401 || error.status === 403 ? 'forbidden' : 'offline';
+}
+
+/** Tell whether the server is still asking; after a cut the socket of the pushes may come back much later than the server. */
+function isPending(state: IState): boolean {
+  return [state.pods, state.platforms, state.alerts, state.jobs].some(part => part.loading || part.items === null);
 }
 
 /** Follows the server: first state by REST, then pushes; a gap in them or a server started anew is answered by asking again. */
@@ -103,7 +109,7 @@ export class Follower implements ITransport {
       this.wait = FIRST_MS;
       this.sink?.state(state);
       this.sink?.link('live');
-      this.later(CHECK_MS);
+      this.later(isPending(state) ? PENDING_MS : CHECK_MS);
     } catch (error) {
       this.failed(error);
     } finally {

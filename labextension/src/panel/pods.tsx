@@ -8,7 +8,8 @@ import { IView } from './store';
 import { List } from './list';
 import { Meter } from './chart';
 
-const HEIGHT = 208;
+const HEIGHT = 184;
+const GAUGE = 32;
 const HOUR_S = 3600;
 
 /** Every instance, what it costs and what can be done with it. */
@@ -27,7 +28,7 @@ export function Pods(props: { view: IView; part: IPart<IPod> | null }) {
     <Frame name="pods" frame={props.part} count={items?.length ?? null} empty={empty}>
       <List
         rows={items ?? []}
-        height={HEIGHT}
+        height={HEIGHT + GAUGE * Math.max(0, ...(items ?? []).map(pod => pod.gauges?.gpus.length ?? 0))}
         label={t.__('Instances')}
         keyOf={pod => pod.id}
         draw={(pod, active) => <Pod pod={pod} active={active} sent={sentFor(props.view, pod)} />}
@@ -179,7 +180,7 @@ function Gauge(props: { gpu: IGpuGauge; index: number | null }) {
   return (
     <div class="gp-gauge">
       <Meter share={(gpu.use_percent ?? 0) / 100} label={t.__('GPU use')} words={use} />
-      <small>
+      <small class="gp-cut">
         {props.index === null ? t.__('GPU') : t.__('GPU %1', props.index)} {use} · {gb(gpu.vram_used_mb)}/{gb(gpu.vram_total_mb)} GB
         {gpu.temperature_c === null ? '' : ` · ${Math.round(gpu.temperature_c)} °C`}
         {gpu.power_w === null ? '' : ` · ${Math.round(gpu.power_w)} W`}
