@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine import consent
 from gpuplug.engine.acquiring import Acquiring
+from gpuplug.engine.guarding import Guard, why_unguarded, worst_case
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.platforms import Platforms
@@ -73,6 +74,7 @@ class Engine:
         self._renting = Renting(self.ledger, self._home / "keys", self.clock)
         self._platforms = Platforms(self._home, self.clock)
         self._live: dict[str, Live] = {}
+        self._guard = Guard(self.clock, self._end)
         self._ready_s = ready_s
         self._quoting = Quoting(self._platforms, self.ledger, self.clock)
         self._consent = consent.Consent(self.ledger, self.clock)
@@ -82,6 +84,7 @@ class Engine:
 
     def close(self) -> None:
         """Close sessions and files; rented instances stay."""
+        self._guard.close()
         for live in self._live.values():
             live.session.close()
         self._live.clear()
@@ -133,12 +136,18 @@ class Engine:
 
         The caller raises `Ran.failure` after it has shown what came home.
         """
-        from gpuplug.engine import planning, proving, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import planning  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         planning.guard(plan, talk)
         for note in plan.notes:
             talk.note(note)
         live = self.up(plan.options, talk)
+        with self._guard.using(live):
+            return self._run_on(live, plan, talk)
+
+    def _run_on(self, live: Live, plan: Plan, talk: Talk) -> Ran:
+        from gpuplug.engine import proving, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+
         ends = plan.options.down
         try:
             plan = self._within_standing(plan, live.lease, talk)
@@ -152,7 +161,7 @@ class Engine:
                 proving.check_not_preempted(live.lease, live.provider, self.clock)
             running.bring_home(live, plan, ran, talk)
             self._record(live, ran, started, talk)
-            ends = ends or isinstance(ran.failure, BudgetError)
+            ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
             # Who leaves a cell running wants it to run on; who has spent the budget, or lost the machine, does not.
             ends = isinstance(error, BudgetError | PreemptedError) or (ends and not isinstance(error, DetachedError))
@@ -167,10 +176,11 @@ class Engine:
 
     def up(self, options: Options, talk: Talk) -> Live:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
+        for news in self._guard.news():
+            talk.note(news)
         warm = self._inventory.warm(options)
-        if warm is not None:
-            return self._relink(warm, options, talk)
-        return self._acquire(options, talk)
+        live = self._relink(warm, options, talk) if warm is not None else self._acquire(options, talk)
+        return _told_unguarded(live, talk)
 
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
@@ -191,7 +201,8 @@ class Engine:
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
         """Start the notebook's resting instances, or those named, and reach them: COSTS MONEY."""
-        return [self._wake(lease, options, talk) for lease in self._inventory.meant(options, resting=True)]
+        resting = self._inventory.meant(options, resting=True)
+        return [_told_unguarded(self._wake(lease, options, talk), talk) for lease in resting]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`."""
@@ -226,7 +237,7 @@ class Engine:
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
-        return [live for live in self._live.values() if live.session.alive]
+        return [live for live in list(self._live.values()) if live.session.alive]
 
     def files(self, options: Options) -> list[tuple[str, str]]:
         """Return path and size of each file in the working folder of the notebook's instance."""
@@ -325,6 +336,7 @@ class Engine:
         linking = Linking(self.ledger, self._renting, self._home, self.clock, self._ready_s)
         live = linking.open(provider, lease, cap, self.root, talk)
         self._live[lease.label] = live
+        self._guard.watch(live)
         return live
 
     def _end(self, leases: Iterable[Lease], say: Callable[[str], None]) -> list[Lease]:
@@ -372,3 +384,10 @@ class Engine:
             return ""
         minutes = lease.lease_s // 60
         return f"#{lease.instance_id} still bills {lease.price}/h; it ends {minutes} min after the last contact, or by `%gpu down` now"
+
+
+def _told_unguarded(live: Live, talk: Talk) -> Live:
+    """Say so when the instance would not end itself, and what can be lost then."""
+    if why := why_unguarded(live):
+        talk.note(f"no dead man's switch here: {why}. {worst_case(live.lease)}")
+    return live

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from gpuplug.engine.guarding import why_unguarded
 from gpuplug.errors import (
     AuthError,
     GpuplugError,
@@ -12,6 +13,7 @@ from gpuplug.errors import (
     NoOfferError,
     ProviderError,
     TooDearError,
+    UnguardedError,
     UnknownOutcomeError,
     UnreachableError,
 )
@@ -77,19 +79,23 @@ class Acquiring:
         """
         tried: list[str] = []
         closed: set[str] = set()
-        for offer, provider in offers:
+        unguarded = False
+        for number, (offer, provider) in enumerate(offers):
             if len(tried) == MOST_ATTEMPTS:
                 break
             if provider.name in closed:
                 continue
             agree(offer, provider)
+            # A second machine without a switch says more of the platform than of its host: it is kept, under shorter terms.
+            kept = unguarded or all(other.name in closed for _, other in offers[number + 1 :])
             try:
-                return self._attempt(offer, provider, wish, talk)
+                return self._attempt(offer, provider, wish, talk, unguarded_too=kept)
             except UnknownOutcomeError:
                 raise
             except (ProviderError, HostError, TooDearError) as error:
                 tried.append(_told(offer, error))
                 talk.note(tried[-1])
+                unguarded = unguarded or isinstance(error, UnguardedError)
                 self._learn(offer, provider, error, closed)
         raise NoOfferError(
             "no machine could be had:\n" + "\n".join(tried), hint="%gpu prices, then try again or name more models"
@@ -122,11 +128,15 @@ class Acquiring:
         elif isinstance(error, HostError) and offer.machine and not provider.traits.free:
             self._ledger.shun(provider.name, offer.machine, error.message)
 
-    def _attempt(self, offer: Offer, provider: Provider, wish: Wish, talk: Talk) -> Live:
+    def _attempt(self, offer: Offer, provider: Provider, wish: Wish, talk: Talk, *, unguarded_too: bool) -> Live:
         talk.phase("rent", f"{offer.gpu} {offer.price}/h")
         lease = self._renting.rent(provider, offer, wish)
         try:
-            return self._link(provider, lease, wish.options.max_price, talk)
+            live = self._link(provider, lease, wish.options.max_price, talk)
+            why = why_unguarded(live)
+            if why and not unguarded_too:
+                raise UnguardedError(f"no dead man's switch here: {why}")
+            return live
         except BaseException as error:  # an interrupt included: what was rented and is not usable ends here
             (ended,) = self._end([self._ledger.lease(lease.label)], talk.note)
             if isinstance(error, GpuplugError):
