@@ -92,7 +92,15 @@ def ls(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
         return "0 instances billing"
     lines = [_row(row) for row in rows]
     troubles = {f"{row.lease.provider}: {row.trouble}" for row in rows if row.lease and row.trouble}
-    return "\n".join([table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines), *sorted(troubles)])
+    shown = table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines)
+    return "\n".join([shown, *sorted(troubles), *_questions(engine, rows)])
+
+
+def _questions(engine: Engine, rows: list[Row]) -> list[str]:
+    """Ask about what other notebooks have left behind."""
+    now = engine.clock.now().timestamp()
+    theirs = [row.lease for row in rows if row.lease is not None and row.lease.notebook != engine.notebook]
+    return [findings.question(lease, now, engine.cost(lease)) for lease in theirs if findings.left(lease, now)]
 
 
 def _row(row: Row) -> tuple[str, ...]:
