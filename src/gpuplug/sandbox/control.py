@@ -13,9 +13,9 @@ point, agent, key (`account`, `instance N`, `bad`, `none`) and status (0: no rep
 `faults.MARKET` list names and parameters): it strikes at the nth passing of its point from now on, `times` times, null for ever. Points
 of Vast's dialect are search, gpu_names, create, list, list_v0, filters, show, start, stop, label, update, destroy, reboot, recycle, bid,
 logs, result, command, snapshot, instance_keys, account_keys, api_keys, user, charges, invoices, volumes, copy; of RunPod's pod_list,
-pod_create, pod_show, pod_update, pod_start, pod_stop, pod_restart, pod_destroy, pod_logs, gpus, cpus, datacenters, templates, registries, ssh_keys,
-network_volumes, billing, graphql (what GraphQL does to pods passes their points too); and `*`. A fault that both dialects know and that is
-queued without a point waits at both.
+pod_create, pod_show, pod_update, pod_start, pod_stop, pod_restart, pod_destroy, pod_logs, gpus, cpus, datacenters, templates, registries,
+ssh_keys, network_volumes, billing, graphql (what GraphQL does to pods passes their points too); and `*`. A fault that both dialects know
+and that is queued without a point waits at both.
 
 `POST control_url` with `{"action": name, ...}` acts at once:
     outbid                              `instance` (Vast)
