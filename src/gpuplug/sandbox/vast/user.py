@@ -65,7 +65,7 @@ class User:
 
     async def _api_keys(self, _request: web.Request) -> web.Response:
         rights = self._market.account.rights
-        told = {"api": {name: {} for name in sorted(rights)}} if rights is not None else None
+        told: dict[str, Any] | None = None if rights is None else {"api": {name: {} for name in sorted(rights)}}
         key = {"id": KEY_ID, "user_id": USER_ID, "rights": told, "team_id": None, "team_name": None}
         return web.json_response({"apikeys": [key]})
 
