@@ -16,7 +16,7 @@ from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.platforms import Platforms
-from gpuplug.engine.quoting import Quoting
+from gpuplug.engine.quoting import LOOKED_S, Quoting
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
     BudgetError,
@@ -98,9 +98,9 @@ class Engine:
         """Take `provider` as the adapter of its platform, in place of the one that would be made for it."""
         self._platforms.use(provider)
 
-    def prices(self, options: Options) -> Board:
-        """Search offers on every platform whose prices can be read, a little while old at most; costs nothing, needs no key."""
-        return self._quoting.look(options)
+    def prices(self, options: Options, max_age_s: float = LOOKED_S) -> Board:
+        """Search offers on every platform whose prices can be read, at most so old; costs nothing, needs no key."""
+        return self._quoting.look(options, max_age_s)
 
     def why_no_prices(self, options: Options, board: Board) -> GpuplugError:
         """Return what to say of an empty `board`: the nearest offer and what excluded it; costs nothing."""
@@ -175,10 +175,24 @@ class Engine:
             return self._relink(warm, options, talk)
         return self._acquire(options, talk)
 
+    def rent(self, offer: Offer, options: Options, talk: Talk) -> Live:
+        """Rent this very offer, within the cap of `options`, and reach it: COSTS MONEY.
+
+        Raises:
+            NoOfferError: it is taken, or its machine did not work; nothing else is rented in its place.
+            TooDearError: it costs more than the cap by now.
+        """
+        talk.phase("offer")
+        return self._take(self._acquiring.sound([self._quoting.same(offer, options)], talk), options, talk)
+
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
         self._inventory.sweep(say)
         return self._end(self.ledger.open_leases() if options.all else self._inventory.meant(options), say)
+
+    def end(self, label: str, say: Callable[[str], None]) -> Lease:
+        """Destroy one instance and prove it gone, before anything else is looked at."""
+        return self._end([self.ledger.lease(label)], say)[0]
 
     def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
@@ -234,6 +248,10 @@ class Engine:
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
         return self._inventory.rows()
+
+    def rows_of(self, platform: str) -> list[Row]:
+        """Do the same with one platform."""
+        return self._inventory.rows_of(platform)
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
@@ -319,6 +337,9 @@ class Engine:
         offers = self._acquiring.sound(quote.offers, talk)
         talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
 
+        return self._take(offers, options, talk)
+
+    def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
         def agree(offer: Offer, provider: Provider) -> None:
             self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
 

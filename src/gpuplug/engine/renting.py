@@ -163,7 +163,7 @@ class Renting(Settling):
         try:
             self._ledger.intend(lease)
         except LedgerError:
-            self._forget_key(lease)
+            self._forget_keys(lease)
             raise
         return lease, start
 
