@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from gpuplug.engine.reconciling import Finding
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
+    from gpuplug.engine.unledgered import Unledgered
+    from gpuplug.errors import LedgerError
     from gpuplug.market import Board, Series
     from gpuplug.providers import Provider
     from gpuplug.types import Clock, Offer
@@ -233,7 +235,15 @@ class Engine:
         from gpuplug.engine.reconciling import Reconciler  # noqa: PLC0415 - only who asks needs it
 
         reconciler = Reconciler(self.ledger, self._renting, self.provider, self.clock)
-        return reconciler.reap(config.enabled(), say)
+        found = reconciler.reap(config.enabled(), say)
+        self.ledger.keep_copy()
+        return found
+
+    def without_ledger(self, trouble: LedgerError) -> Unledgered:
+        """Return what can still be done when the ledger cannot be used: list and end what the providers show."""
+        from gpuplug.engine.unledgered import Unledgered  # noqa: PLC0415 - for a bad day
+
+        return Unledgered(self.provider, self._renting, trouble)
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
@@ -262,6 +272,8 @@ class Engine:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 
+        if options.mend and (mended := self.ledger.mend()):
+            yield doctor.Finding("mended", fine=True, text=f"{mended}; what was rented since shows in %gpu ls")
         yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine()
         if options.cross_check:
             for name in config.enabled():
