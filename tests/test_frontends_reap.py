@@ -135,6 +135,13 @@ def test_the_first_line_asks_about_what_another_notebook_left_and_asks_no_provid
     assert "adopt" not in verbs.bill(desk.engine), "the next cell takes it anyway"
 
 
+def test_each_list_asks_about_what_another_notebook_left(desk: Desk) -> None:
+    options = config.parse("", "ls", {})
+    assert "adopt" not in verbs.ls(desk.engine, options, desk.said.append)
+    desk.later(600)
+    assert "of old is 10 min old" in verbs.ls(desk.engine, options, desk.said.append).splitlines()[-1]
+
+
 def test_what_another_notebook_left_is_adopted_and_its_next_cell_runs_there(desk: Desk) -> None:
     with pytest.raises(UsageError, match="#1 is in use by old-89abcdef"):
         desk.engine.adopt(config.parse("1", "adopt"))

@@ -6,26 +6,23 @@ One engine per process. Blocking; every wait has a deadline; an interrupt at any
 from __future__ import annotations
 
 import datetime as dt
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine import consent
 from gpuplug.engine.acquiring import Acquiring
-from gpuplug.engine.guarding import Guard, why_unguarded, worst_case
+from gpuplug.engine.guarding import Guard, told
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.platforms import Platforms
-from gpuplug.engine.quoting import Quoting
+from gpuplug.engine.quoting import LOOKED_S, Quoting
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
     BudgetError,
     DetachedError,
     GpuplugError,
-    NoOfferError,
     PreemptedError,
-    TooDearError,
     UsageError,
 )
 from gpuplug.ledger import CellRow, Lease, Ledger, State
@@ -43,6 +40,8 @@ if TYPE_CHECKING:
     from gpuplug.engine.reconciling import Finding
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
+    from gpuplug.engine.unledgered import Unledgered
+    from gpuplug.errors import LedgerError
     from gpuplug.market import Board, Series
     from gpuplug.providers import Provider
     from gpuplug.types import Clock, Offer
@@ -99,9 +98,9 @@ class Engine:
         """Take `provider` as the adapter of its platform, in place of the one that would be made for it."""
         self._platforms.use(provider)
 
-    def prices(self, options: Options) -> Board:
-        """Search offers on every platform whose prices can be read, a little while old at most; costs nothing, needs no key."""
-        return self._quoting.look(options)
+    def prices(self, options: Options, max_age_s: float = LOOKED_S) -> Board:
+        """Search offers on every platform whose prices can be read, at most so old; costs nothing, needs no key."""
+        return self._quoting.look(options, max_age_s)
 
     def why_no_prices(self, options: Options, board: Board) -> GpuplugError:
         """Return what to say of an empty `board`: the nearest offer and what excluded it; costs nothing."""
@@ -119,17 +118,9 @@ class Engine:
 
     def dry_run(self, plan: Plan) -> str:
         """Return the ship tree, the offer that would be taken and what it would cost; rents nothing."""
-        from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine.explaining import dry_run  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        if (lease := self._inventory.warm(plan.options)) is not None:
-            return explain(plan, None, on_warm(lease))
-        try:
-            quote = self._quoting.offers(plan.options)
-        except (NoOfferError, TooDearError) as error:
-            return explain(plan, None, error.message)
-        offer, provider = quote.offers[0]
-        why = self._quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
-        return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
+        return dry_run(plan, self._inventory, self._quoting)
 
     def run_cell(self, plan: Plan, talk: Talk) -> Ran:
         """Run one cell to its end: COSTS MONEY unless the platform is free. Raises nothing that the cell raised.
@@ -179,13 +170,30 @@ class Engine:
         for news in self._guard.news():
             talk.note(news)
         warm = self._inventory.warm(options)
-        live = self._relink(warm, options, talk) if warm is not None else self._acquire(options, talk)
-        return _told_unguarded(live, talk)
+        if warm is None:
+            return told(self._acquire(options, talk), talk)
+        talk.note(self._inventory.doubts(warm, options))
+        return told(self._relink(warm, options, talk), talk)
+
+    def rent(self, offer: Offer, options: Options, talk: Talk) -> Live:
+        """Rent this very offer, within the cap of `options`, and reach it: COSTS MONEY.
+
+        Raises:
+            NoOfferError: it is taken, or its machine did not work; nothing else is rented in its place.
+            TooDearError: it costs more than the cap by now.
+        """
+        talk.phase("offer")
+        live = self._take(self._acquiring.sound([self._quoting.same(offer, options)], talk), options, talk)
+        return told(live, talk)
 
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
         self._inventory.sweep(say)
         return self._end(self.ledger.open_leases() if options.all else self._inventory.meant(options), say)
+
+    def end(self, label: str, say: Callable[[str], None]) -> Lease:
+        """Destroy one instance and prove it gone, before anything else is looked at."""
+        return self._end([self.ledger.lease(label)], say)[0]
 
     def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
@@ -202,7 +210,7 @@ class Engine:
     def start(self, options: Options, talk: Talk) -> list[Live]:
         """Start the notebook's resting instances, or those named, and reach them: COSTS MONEY."""
         resting = self._inventory.meant(options, resting=True)
-        return [_told_unguarded(self._wake(lease, options, talk), talk) for lease in resting]
+        return [told(self._wake(lease, options, talk), talk) for lease in resting]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`."""
@@ -229,11 +237,23 @@ class Engine:
         from gpuplug.engine.reconciling import Reconciler  # noqa: PLC0415 - only who asks needs it
 
         reconciler = Reconciler(self.ledger, self._renting, self.provider, self.clock)
-        return reconciler.reap(config.enabled(), say)
+        found = reconciler.reap(config.enabled(), say)
+        self.ledger.keep_copy()
+        return found
+
+    def without_ledger(self, trouble: LedgerError) -> Unledgered:
+        """Return what can still be done when the ledger cannot be used: list and end what the providers show."""
+        from gpuplug.engine.unledgered import Unledgered  # noqa: PLC0415 - for a bad day
+
+        return Unledgered(self.provider, self._renting, trouble)
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
         return self._inventory.rows()
+
+    def rows_of(self, platform: str) -> list[Row]:
+        """Do the same with one platform."""
+        return self._inventory.rows_of(platform)
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
@@ -241,19 +261,20 @@ class Engine:
 
     def files(self, options: Options) -> list[tuple[str, str]]:
         """Return path and size of each file in the working folder of the notebook's instance."""
-        from gpuplug import outputs  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         lease = self._inventory.warm(options)
         live = self._live.get(lease.label) if lease else None
         if live is None:
             raise UsageError("no session with an instance of this notebook", hint="%gpu up")
-        rows = json.loads(live.session.request("list").payload)
-        return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
+        return running.list_files(live)
 
     def examine(self, options: Options) -> Iterator[doctor.Finding]:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 
+        if options.mend and (mended := self.ledger.mend()):
+            yield doctor.Finding("mended", fine=True, text=f"{mended}; what was rented since shows in %gpu ls")
         yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine()
         if options.cross_check:
             for name in config.enabled():
@@ -317,6 +338,9 @@ class Engine:
         offers = self._acquiring.sound(quote.offers, talk)
         talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
 
+        return self._take(offers, options, talk)
+
+    def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
         def agree(offer: Offer, provider: Provider) -> None:
             self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
 
@@ -384,10 +408,3 @@ class Engine:
             return ""
         minutes = lease.lease_s // 60
         return f"#{lease.instance_id} still bills {lease.price}/h; it ends {minutes} min after the last contact, or by `%gpu down` now"
-
-
-def _told_unguarded(live: Live, talk: Talk) -> Live:
-    """Say so when the instance would not end itself, and what can be lost then."""
-    if why := why_unguarded(live):
-        talk.note(f"no dead man's switch here: {why}. {worst_case(live.lease)}")
-    return live

@@ -78,6 +78,7 @@ class Acquiring:
             UnknownOutcomeError: one may bill though nobody knows: no other is rented beside it.
         """
         tried: list[str] = []
+        hints: list[str] = []
         closed: set[str] = set()
         unguarded = False
         for number, (offer, provider) in enumerate(offers):
@@ -94,11 +95,13 @@ class Acquiring:
                 raise
             except (ProviderError, HostError, TooDearError) as error:
                 tried.append(_told(offer, error))
+                hints += [error.hint] if error.hint else []
                 talk.note(tried[-1])
                 unguarded = unguarded or isinstance(error, UnguardedError)
                 self._learn(offer, provider, error, closed)
         raise NoOfferError(
-            "no machine could be had:\n" + "\n".join(tried), hint="%gpu prices, then try again or name more models"
+            "no machine could be had:\n" + "\n".join(tried),
+            hint="; ".join(dict.fromkeys(hints)) or "%gpu prices, then try again or name more models",
         )
 
     def sound(self, offers: list[tuple[Offer, Provider]], talk: Talk) -> list[tuple[Offer, Provider]]:
@@ -133,16 +136,19 @@ class Acquiring:
         lease = self._renting.rent(provider, offer, wish)
         try:
             live = self._link(provider, lease, wish.options.max_price, talk)
-            why = why_unguarded(live)
-            if why and not unguarded_too:
-                raise UnguardedError(f"no dead man's switch here: {why}")
-            return live
+            return live if unguarded_too else _guarded(live)
         except BaseException as error:  # an interrupt included: what was rented and is not usable ends here
             (ended,) = self._end([self._ledger.lease(lease.label)], talk.note)
             if isinstance(error, GpuplugError):
                 cost = ended.cost(self._clock.now().timestamp())
                 error.billing = f"it cost {cost}" + ("" if ended.state is State.GONE else "; NOT PROVEN GONE")
             raise
+
+
+def _guarded(live: Live) -> Live:
+    if why := why_unguarded(live):
+        raise UnguardedError(f"no dead man's switch here: {why}")
+    return live
 
 
 def _told(offer: Offer, error: GpuplugError) -> str:

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from gpuplug import outputs, references
 from gpuplug.engine.consent import worst_case
+from gpuplug.errors import NoOfferError, TooDearError
 from gpuplug.ledger import State
 
 if TYPE_CHECKING:
+    from gpuplug.engine.inventory import Inventory
     from gpuplug.engine.planning import Plan
+    from gpuplug.engine.quoting import Quoting
     from gpuplug.ledger import Lease
     from gpuplug.types import Offer
 
@@ -17,10 +20,23 @@ _SLOW_LINK_BYTES_S = 2_500_000  # 20 Mbit/s up: a plain home line
 _EXAMPLE_S = 600
 
 
+def dry_run(plan: Plan, inventory: Inventory, quoting: Quoting) -> str:
+    """Return the ship tree, the offer that would be taken and what it would cost; rents nothing."""
+    if (lease := inventory.warm(plan.options)) is not None:
+        return explain(plan, None, on_warm(lease), inventory.doubts(lease, plan.options))
+    try:
+        quote = quoting.offers(plan.options)
+    except (NoOfferError, TooDearError) as error:
+        return explain(plan, None, error.message)
+    offer, provider = quote.offers[0]
+    why = quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
+    return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
+
+
 def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
     """Return the dry run as text; `offer` is None when an instance is warm or none can be had: `wait` says which.
 
-    `why` it is the first.
+    `why` it is the first, or what is not known of the warm one.
     """
     lines = [references.ship_tree(plan.references)]
     lines += [f"  {value.name}  {value.shown}  ({value.reason})" for value in plan.values]
@@ -30,7 +46,7 @@ def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
     size = references.total_size(plan.references.files) + sum(len(value.payload) for value in plan.values)
     lines.append(f"at most {outputs.size_text(size)} to send, about {size / _SLOW_LINK_BYTES_S:.0f} s at 20 Mbit/s")
     if offer is None:
-        lines.append(wait)
+        lines += [wait, why] if why else [wait]
     else:
         lines += [why] if why else []
         simulated = " (simulated)" if offer.simulated else ""

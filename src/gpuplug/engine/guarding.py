@@ -75,6 +75,13 @@ def worst_case(lease: Lease) -> str:
     )
 
 
+def told(live: Live, talk: Talk) -> Live:
+    """Return `live`; say so when it would not end itself, and what can be lost then."""
+    if why := why_unguarded(live):
+        talk.note(f"no dead man's switch here: {why}. {worst_case(live.lease)}")
+    return live
+
+
 class Guard:
     """Ends what would not end itself; by heartbeats, so that no further question is asked. Thread-safe.
 

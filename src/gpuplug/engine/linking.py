@@ -19,7 +19,6 @@ from gpuplug.errors import (
     WrongHardwareError,
 )
 from gpuplug.ledger import Lease, Ledger, State
-from gpuplug.outputs import clean_text
 from gpuplug.types import Clock, Identity, Instance, InstanceState, Money
 
 if TYPE_CHECKING:
@@ -42,7 +41,10 @@ _FRESH = 0.2  # a pull that has said something within this part of the patience 
 
 @dataclass(slots=True)
 class Live:
-    """An instance that can run cells now. `switch` is what its switch said at first, `sent` the digest of each variable as the instance has it."""
+    """An instance that can run cells now.
+
+    `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it.
+    """
 
     lease: Lease
     provider: Provider

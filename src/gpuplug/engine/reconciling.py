@@ -31,6 +31,7 @@ _SLACK_S = 120.0  # the instance's own switch comes first
 _BOOT_S = 1_200.0  # the hard end of what was never reached counts from a boot that nobody saw
 _AGAIN_S = NOTED_S + 15.0  # whoever is in touch says so at least once in that time, whatever the wall clock does
 _MOST_SKEW_S = 300.0
+_EARLY = 0.8  # a process that looks each minute must not find its own turn not yet over
 
 
 class Found(enum.Enum):
@@ -226,6 +227,7 @@ class Reaper:
     """A reconciler with a ledger and adapters of its own, for a thread, a server or a timer beside the kernel."""
 
     def __init__(self, home: Path, clock: Clock) -> None:
+        self._clock = clock
         self._ledger = Ledger(home, clock)
         self._platforms = Platforms(home, clock)
         renting = Renting(self._ledger, home / "keys", clock)
@@ -234,6 +236,18 @@ class Reaper:
     def look(self) -> list[Finding]:
         """Look once at every platform with a key, as `Reconciler.look` does."""
         return self.reconciler.look(config.enabled())
+
+    def take_turn(self, holder: str, round_s: float) -> list[Finding]:
+        """Look once at what the ledger knows, unless another process has done so less than `round_s` ago."""
+        prices, source = self._ledger.prices, "reconcile"
+        if prices.take_turn(source, holder, self._clock.now().timestamp(), (0, 0.0), 0) > 0:
+            return []
+        try:
+            found = self.reconciler.look()
+            self._ledger.keep_copy()
+            return found
+        finally:
+            prices.end_turn(source, holder, self._clock.now().timestamp() + round_s * _EARLY)
 
     def close(self) -> None:
         """Let go of file and sockets; instances stay. May be repeated."""

@@ -70,6 +70,12 @@ def _pieces(value: Value) -> Iterator[tuple[str, dict[str, Any], bytes]]:
         yield "value_put", {"name": value.name, "offset": offset, "total": len(whole)}, whole[offset : offset + _PIECE]
 
 
+def list_files(live: Live) -> list[tuple[str, str]]:
+    """Return path and size of each file in the working folder there."""
+    rows = json.loads(live.session.request("list").payload)
+    return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
+
+
 def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str]) -> Ran:
     """Run the cell and show its output; returns when it has ended.
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuplug.ledger.glance import nothing_today
+    from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.store import Ledger
 
 _PARTS = {
     "glance": ("nothing_today",),
+    "orders": ("Order", "OrderBook"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "store": ("Ledger",),
@@ -36,6 +38,8 @@ __all__ = [
     "CellRow",
     "Lease",
     "Ledger",
+    "Order",
+    "OrderBook",
     "PriceBook",
     "Rate",
     "Sample",
