@@ -387,10 +387,6 @@ class Engine:
 
     def _say_billing(self, error: GpuplugError, lease: Lease, *, ends: bool) -> None:
         """Add to what failed whether money still runs."""
-        error.billing = error.billing or ("" if ends else self._still_billing(lease))
+        from gpuplug.engine.explaining import still_billing  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-    def _still_billing(self, lease: Lease) -> str:
-        if not lease.price.micros or self.ledger.lease(lease.label).state in {State.GONE, State.FAILED}:
-            return ""
-        minutes = lease.lease_s // 60
-        return f"#{lease.instance_id} still bills {lease.price}/h; it ends {minutes} min after the last contact, or by `%gpu down` now"
+        error.billing = error.billing or ("" if ends else still_billing(self.ledger.lease(lease.label)))
