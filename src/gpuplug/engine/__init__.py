@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from gpuplug.engine.reconciling import Finding
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
+    from gpuplug.engine.unledgered import Unledgered
+    from gpuplug.errors import LedgerError
     from gpuplug.market import Board, Series
     from gpuplug.providers import Provider
     from gpuplug.types import Clock, Offer
@@ -145,8 +147,7 @@ class Engine:
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
-            # From here on, should this process die, nobody takes the instance for left alone.
-            self.ledger.touch(live.lease.label, 1, durable=False)
+            self.ledger.touch(live.lease.label, 1, durable=False)  # should this process die now, it is not left alone
             ran = running.run(live, plan, talk, self.clock, fresh)
             if ran.status == "died" and live.lease.bid.micros:
                 proving.check_not_preempted(live.lease, live.provider, self.clock)
@@ -221,19 +222,22 @@ class Engine:
 
     def adopt(self, options: Options) -> list[Lease]:
         """Take what another computer, or a notebook that is not in touch any more, has rented, by ids: it is this one's now."""
-        return [self._adopt(word) for word in options.words]
-
-    def _adopt(self, word: str) -> Lease:
-        if (own := self._inventory.left_behind(word)) is not None:
-            return self.ledger.amend(own.label, notebook=self.notebook, name="")
-        return self._renting.adopt(self._inventory.stranger(word), self.notebook)
+        return [self._inventory.adopt(word) for word in options.words]
 
     def reap(self, say: Callable[[str], None]) -> list[Finding]:
         """Look at everything that may bill, end what is left alone, and prove each end; rents nothing."""
         from gpuplug.engine.reconciling import Reconciler  # noqa: PLC0415 - only who asks needs it
 
         reconciler = Reconciler(self.ledger, self._renting, self.provider, self.clock)
-        return reconciler.reap(config.enabled(), say)
+        found = reconciler.reap(config.enabled(), say)
+        self.ledger.keep_copy()
+        return found
+
+    def without_ledger(self, trouble: LedgerError) -> Unledgered:
+        """Return what can still be done when the ledger cannot be used: list and end what the providers show."""
+        from gpuplug.engine.unledgered import Unledgered  # noqa: PLC0415 - for a bad day
+
+        return Unledgered(self.provider, self._renting, trouble)
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
@@ -262,7 +266,7 @@ class Engine:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine()
+        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine(mend=options.mend)
         if options.cross_check:
             for name in config.enabled():
                 if (key := config.find_key(name)) is not None and name in crosscheck.PACKAGES:

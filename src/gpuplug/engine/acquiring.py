@@ -76,6 +76,7 @@ class Acquiring:
             UnknownOutcomeError: one may bill though nobody knows: no other is rented beside it.
         """
         tried: list[str] = []
+        hints: list[str] = []
         closed: set[str] = set()
         for offer, provider in offers:
             if len(tried) == MOST_ATTEMPTS:
@@ -89,10 +90,12 @@ class Acquiring:
                 raise
             except (ProviderError, HostError, TooDearError) as error:
                 tried.append(_told(offer, error))
+                hints += [error.hint] if error.hint else []
                 talk.note(tried[-1])
                 self._learn(offer, provider, error, closed)
         raise NoOfferError(
-            "no machine could be had:\n" + "\n".join(tried), hint="%gpu prices, then try again or name more models"
+            "no machine could be had:\n" + "\n".join(tried),
+            hint="; ".join(dict.fromkeys(hints)) or "%gpu prices, then try again or name more models",
         )
 
     def sound(self, offers: list[tuple[Offer, Provider]], talk: Talk) -> list[tuple[Offer, Provider]]:
