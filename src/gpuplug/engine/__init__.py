@@ -145,8 +145,7 @@ class Engine:
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
-            # From here on, should this process die, nobody takes the instance for left alone.
-            self.ledger.touch(live.lease.label, 1, durable=False)
+            self.ledger.touch(live.lease.label, 1, durable=False)  # should this process die now, it is not left alone
             ran = running.run(live, plan, talk, self.clock, fresh)
             if ran.status == "died" and live.lease.bid.micros:
                 proving.check_not_preempted(live.lease, live.provider, self.clock)
@@ -225,12 +224,7 @@ class Engine:
 
     def adopt(self, options: Options) -> list[Lease]:
         """Take what another computer, or a notebook that is not in touch any more, has rented, by ids: it is this one's now."""
-        return [self._adopt(word) for word in options.words]
-
-    def _adopt(self, word: str) -> Lease:
-        if (own := self._inventory.left_behind(word)) is not None:
-            return self.ledger.amend(own.label, notebook=self.notebook, name="")
-        return self._renting.adopt(self._inventory.stranger(word), self.notebook)
+        return [self._inventory.adopt(word) for word in options.words]
 
     def reap(self, say: Callable[[str], None]) -> list[Finding]:
         """Look at everything that may bill, end what is left alone, and prove each end; rents nothing."""
@@ -273,9 +267,7 @@ class Engine:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        if options.mend and (mended := self.ledger.mend()):
-            yield doctor.Finding("mended", fine=True, text=f"{mended}; what was rented since shows in %gpu ls")
-        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine()
+        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine(mend=options.mend)
         if options.cross_check:
             for name in config.enabled():
                 if (key := config.find_key(name)) is not None and name in crosscheck.PACKAGES:
@@ -401,10 +393,6 @@ class Engine:
 
     def _say_billing(self, error: GpuplugError, lease: Lease, *, ends: bool) -> None:
         """Add to what failed whether money still runs."""
-        error.billing = error.billing or ("" if ends else self._still_billing(lease))
+        from gpuplug.engine.explaining import still_billing  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-    def _still_billing(self, lease: Lease) -> str:
-        if not lease.price.micros or self.ledger.lease(lease.label).state in {State.GONE, State.FAILED}:
-            return ""
-        minutes = lease.lease_s // 60
-        return f"#{lease.instance_id} still bills {lease.price}/h; it ends {minutes} min after the last contact, or by `%gpu down` now"
+        error.billing = error.billing or ("" if ends else still_billing(self.ledger.lease(lease.label)))

@@ -1,4 +1,4 @@
-"""What `-n` says: the ship tree, the variables, the offer, the cost. Rents nothing."""
+"""What `-n` says: the ship tree, the variables, the offer, the cost; and what bills on after a failure. Rents nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gpuplug import outputs, references
 from gpuplug.engine.consent import worst_case
 from gpuplug.errors import NoOfferError, TooDearError
-from gpuplug.ledger import State
+from gpuplug.ledger import FINAL, State
 
 if TYPE_CHECKING:
     from gpuplug.engine.inventory import Inventory
@@ -69,3 +69,14 @@ def on_warm(lease: Lease) -> str:
         f"{where}, at {lease.price}/h{simulated}{rests}; the cell costs that price for as long as it runs, "
         f"ten minutes of it {lease.price.for_seconds(_EXAMPLE_S)}"
     )
+
+
+def still_billing(lease: Lease) -> str:
+    """Say after a failure what the instance of `lease` costs from here on; "" when nothing."""
+    if not lease.price.micros or lease.state in FINAL:
+        return ""
+    named = f"#{lease.instance_id}"
+    if lease.state is State.DESTROYING:
+        return f"the end of {named} is asked for; it counts as billing until that is proven"
+    minutes = lease.lease_s // 60
+    return f"{named} still bills {lease.price}/h; it ends {minutes} min after the last contact, or by `%gpu down` now"

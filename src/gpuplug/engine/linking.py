@@ -18,7 +18,7 @@ from gpuplug.errors import (
     UnreachableError,
     WrongHardwareError,
 )
-from gpuplug.ledger import Lease, Ledger, State
+from gpuplug.ledger import FINAL, Lease, Ledger, State
 from gpuplug.types import Clock, Identity, Instance, InstanceState, Money
 
 if TYPE_CHECKING:
@@ -169,6 +169,17 @@ class Linking:
             return lease
         return self._ledger.amend(lease.label, host_key=error.seen, rotated=True, note="")
 
+    def _vanished(self, lease: Lease) -> HostError:
+        """Return what to say of an instance that the provider does not show any more; one reading is no proof of its end."""
+        named = f"{lease.gpu} #{lease.instance_id}"
+        state = self._ledger.lease(lease.label).state
+        if state in FINAL:
+            return HostError(f"{named} was ended meanwhile, and is proven gone")
+        unproven = "it counts as billing until its end is proven"
+        if state is State.DESTROYING:
+            return HostError(f"{named} was ended meanwhile", billing=unproven, hint="%gpu ls")
+        return HostError(f"{named} does not exist any more", billing=unproven, hint=f"%gpu down {lease.instance_id}")
+
     def _rotate(self, lease: Lease, connection: Connection) -> Lease:
         from gpuplug.streams.ssh import rotate_host_key  # noqa: PLC0415 - paramiko is loaded only when something is rented
 
@@ -189,7 +200,7 @@ class Linking:
                 return first.pop()
             instance = provider.show(lease.instance_id)
             if instance is None:
-                raise HostError(f"{lease.gpu} #{lease.instance_id} does not exist any more")
+                raise self._vanished(lease)
             check_standing(lease, instance)
             return provider.connect(instance, self._identity(self._ledger.lease(lease.label)))
 
