@@ -44,8 +44,10 @@ class Doctor:
         self._clock = clock
         self._provider = provider
 
-    def examine(self) -> Iterator[Finding]:
-        """Yield the findings as they are made, the cheapest first."""
+    def examine(self, *, mend: bool = False) -> Iterator[Finding]:
+        """Yield the findings as they are made, the cheapest first; with `mend` set a damaged ledger aside before."""
+        if mend and (mended := self._ledger.mend()):
+            yield Finding("mended", fine=True, text=f"{mended}; what was rented since shows in %gpu ls")
         yield self._versions()
         yield self._finding("ledger", self._look_at_ledger)
         yield self._finding("ssh", _look_at_ssh)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
+from gpuplug.engine.guarding import why_unguarded
 from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
 from gpuplug.frontends import asdata, findings
 from gpuplug.frontends.findings import named as _named
@@ -213,7 +214,10 @@ def adopt(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
 
 def up(engine: Engine, options: Options, talk: Talk) -> str:
     """Rent an instance, or take the warm one."""
-    return ready(engine.up(options, talk).lease)
+    live = engine.up(options, talk)
+    return ready(live.lease) + (
+        ", without a dead man's switch: %gpu down before you leave" if why_unguarded(live) else ""
+    )
 
 
 def start(engine: Engine, options: Options, talk: Talk) -> str:
