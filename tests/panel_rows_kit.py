@@ -55,54 +55,37 @@ def part(items: list[Any] | None, **changes: object) -> dict[str, Any]:
     return {**frame, **changes}
 
 
+GAUGE = {
+    **{"name": "RTX 4090", "use_percent": 93, "vram_used_mb": 20100, "vram_total_mb": 24564},
+    **{"temperature_c": 71, "power_w": 320.5},
+}
+
+
 def pods(count: int) -> list[dict[str, Any]]:
     """Return as many pods, each with a lease that drains and two GPUs at work."""
     soon = (dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=12)).isoformat().replace("+00:00", "Z")
-    gauge = {
-        "name": "RTX 4090",
-        "use_percent": 93,
-        "vram_used_mb": 20100,
-        "vram_total_mb": 24564,
-        "temperature_c": 71,
-        "power_w": 320.5,
-    }
     return [
         {
-            "id": f"gp-{index}",
-            "number": str(index),
-            "platform": "vast",
-            "label": f"gp-{index}",
-            "name": HOSTILE,
-            "notebook": "train-1a2b3c4d",
-            "gpu": HOSTILE if index else "RTX 4090",
-            "gpu_count": 2,
-            "simulated": True,
-            "spot": False,
-            "mine": True,
-            "state": "running",
-            "state_text": "running",
-            "phase": HOSTILE,
-            "since": now(),
-            "created": now(),
-            "checked": now(),
-            "usd_per_hour": "0.310000",
-            "cost_usd": "0.120000",
-            "cost_at": now(),
-            "billing": True,
-            "lease_s": 900,
-            "lease_ends": soon,
-            "hard_ends": soon,
-            "hard_s": 14400,
-            "runs": "job" if index == 0 else None,
-            "gauges": {"at": now(), "lease_left_s": 720.0, "gpus": [gauge, gauge]},
-            "may": {
-                "extend": {},
-                "stop": {"text": "the disk bills"},
-                "start": None,
-                "destroy": {},
-                "adopt": None,
-                "ssh": {},
+            **{"id": f"gp-{index}", "number": str(index), "platform": "vast", "label": f"gp-{index}", "name": HOSTILE},
+            **{
+                "notebook": "train-1a2b3c4d",
+                "gpu": HOSTILE if index else "RTX 4090",
+                "gpu_count": 2,
+                "simulated": True,
             },
+            **{"spot": False, "mine": True, "state": "running", "state_text": "running", "phase": HOSTILE},
+            **{"since": now(), "created": now(), "checked": now(), "usd_per_hour": "0.310000", "cost_usd": "0.120000"},
+            **{
+                "cost_at": now(),
+                "billing": True,
+                "lease_s": 900,
+                "lease_ends": soon,
+                "hard_ends": soon,
+                "hard_s": 14400,
+            },
+            "runs": "job" if index == 0 else None,
+            "gauges": {"at": now(), "lease_left_s": 720.0, "gpus": [GAUGE, GAUGE]},
+            "may": {"extend": {}, "stop": {"text": "the disk bills"}, "destroy": {}, "adopt": None, "ssh": {}},
         }
         for index in range(count)
     ]
