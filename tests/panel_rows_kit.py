@@ -56,8 +56,12 @@ def part(items: list[Any] | None, **changes: object) -> dict[str, Any]:
 
 
 GAUGE = {
-    **{"name": "RTX 4090", "use_percent": 93, "vram_used_mb": 20100, "vram_total_mb": 24564},
-    **{"temperature_c": 71, "power_w": 320.5},
+    "name": "RTX 4090",
+    "use_percent": 93,
+    "vram_used_mb": 20100,
+    "vram_total_mb": 24564,
+    "temperature_c": 71,
+    "power_w": 320.5,
 }
 
 
@@ -66,23 +70,31 @@ def pods(count: int) -> list[dict[str, Any]]:
     soon = (dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=12)).isoformat().replace("+00:00", "Z")
     return [
         {
-            **{"id": f"gp-{index}", "number": str(index), "platform": "vast", "label": f"gp-{index}", "name": HOSTILE},
-            **{
-                "notebook": "train-1a2b3c4d",
-                "gpu": HOSTILE if index else "RTX 4090",
-                "gpu_count": 2,
-                "simulated": True,
-            },
-            **{"spot": False, "mine": True, "state": "running", "state_text": "running", "phase": HOSTILE},
-            **{"since": now(), "created": now(), "checked": now(), "usd_per_hour": "0.310000", "cost_usd": "0.120000"},
-            **{
-                "cost_at": now(),
-                "billing": True,
-                "lease_s": 900,
-                "lease_ends": soon,
-                "hard_ends": soon,
-                "hard_s": 14400,
-            },
+            "id": f"gp-{index}",
+            "number": str(index),
+            "platform": "vast",
+            "label": f"gp-{index}",
+            "name": HOSTILE,
+            "notebook": "train-1a2b3c4d",
+            "gpu": HOSTILE if index else "RTX 4090",
+            "gpu_count": 2,
+            "simulated": True,
+            "spot": False,
+            "mine": True,
+            "state": "running",
+            "state_text": "running",
+            "phase": HOSTILE,
+            "since": now(),
+            "created": now(),
+            "checked": now(),
+            "usd_per_hour": "0.310000",
+            "cost_usd": "0.120000",
+            "cost_at": now(),
+            "billing": True,
+            "lease_s": 900,
+            "lease_ends": soon,
+            "hard_ends": soon,
+            "hard_s": 14400,
             "runs": "job" if index == 0 else None,
             "gauges": {"at": now(), "lease_left_s": 720.0, "gpus": [GAUGE, GAUGE]},
             "may": {"extend": {}, "stop": {"text": "the disk bills"}, "destroy": {}, "adopt": None, "ssh": {}},
@@ -111,7 +123,7 @@ def state(count: int) -> dict[str, Any]:
         "version": 1,
         "now": now(),
         "source": "server",
-        "revision": 1,
+        "revision": 1_000_000,
         "platforms": part([]),
         "pods": part(pods(count), error=error),
         "jobs": part([]),
