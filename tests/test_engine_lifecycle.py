@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from sandbox_kit import RunningMarket, market
 
 from gpuplug import config
 from gpuplug.engine import Engine
-from gpuplug.errors import NoOfferError, PreemptedError, TooDearError, UsageError
+from gpuplug.errors import HostError, NoOfferError, PreemptedError, TooDearError, UsageError
 from gpuplug.ledger import State
 
 if TYPE_CHECKING:
@@ -178,6 +179,39 @@ def test_a_preempted_spot_pod_is_told_as_such_and_ends(nb: Notebook, place: Runn
     assert place.meter()["billing_now"] == 0
 
 
+def test_a_cell_whose_machine_is_ended_from_elsewhere_says_so_and_not_that_it_bills_on(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+    with contextlib.closing(Engine("the panel", nb.engine.root)) as elsewhere:
+
+        class Ending(Quiet):
+            def stream(self, name: str, text: str) -> None:
+                super().stream(name, text)
+                elsewhere.end(lease.label, lambda _: None)
+
+        with pytest.raises(HostError, match="was ended meanwhile") as caught:
+            nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=Ending())
+    assert "still bills" not in str(caught.value)
+    assert place.meter()["billing_now"] == 0
+
+
+def test_a_cell_whose_machine_vanishes_is_told_that_its_end_is_not_proven(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+
+    class Vanishing(Quiet):
+        def stream(self, name: str, text: str) -> None:
+            super().stream(name, text)
+            nb.engine.provider("vast").terminate(lease.instance_id)
+
+    with pytest.raises(HostError, match=r"does not exist any more") as caught:
+        nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=Vanishing())
+    assert caught.value.billing == "it counts as billing until its end is proven"
+    assert place.meter()["billing_now"] == 0
+
+
 def test_a_machine_that_was_no_good_is_avoided_the_next_time(nb: Notebook, place: RunningMarket) -> None:
     place.fault("wrong_gpu")
     nb.run("pass", RENT)
@@ -209,3 +243,31 @@ def test_a_pod_that_meets_the_floor_is_kept_whatever_the_best_host_could_do(nb: 
     nb.run("print('kept')", f"-p runpod -g {gpu} --max-price 9 --down")
     assert nb.talk.text == "kept\n"
     assert len(nb.engine.ledger.leases()) == 1
+
+
+def test_what_is_adopted_counts_like_its_market_and_from_here_can_only_be_ended(
+    nb: Notebook, place: RunningMarket, tmp_path: Path
+) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+    other = Engine("other", tmp_path, home=tmp_path / "other")
+    named = f"{lease.instance_id} '#{lease.instance_id}'"
+    (adopted,) = other.adopt(config.parse(named, "adopt"))
+    assert adopted.simulated
+    assert other.spent_since(0).micros == 0
+    with pytest.raises(UsageError, match="from here it cannot rest") as caught:
+        stop(other, lease.instance_id)
+    assert caught.value.hint == f"%gpu down {lease.instance_id}"
+    assert place.meter()["billing_now"] == 1
+    (ended,) = other.down(config.parse(lease.instance_id, "down"), lambda _: None)
+    assert ended.state is State.GONE
+    other.close()
+
+
+def test_a_pod_that_cannot_rest_is_refused_before_anything_is_said_and_keeps_its_session(nb: Notebook) -> None:
+    nb.run("kept = 5", "-p runpod -g RTX_4090 --max-price 0.80")
+    said: list[str] = []
+    with pytest.raises(UsageError, match="has no volume"):
+        nb.engine.stop(config.parse("", "stop"), said.append)
+    assert said == []
+    assert len(nb.engine.sessions()) == 1
