@@ -181,7 +181,7 @@ class World:
         elif action.startswith("other") and self.other is not None:
             self._nested = True
             try:
-                self.other.act("look" if action == "other-looks" else "down")
+                self.other.act({"other-looks": "look", "other-rents": "rent"}.get(action, "down"))
             finally:
                 self._nested = False
                 self.current = process

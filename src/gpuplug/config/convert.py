@@ -7,9 +7,10 @@ import posixpath
 import re
 from dataclasses import dataclass
 
-from gpuplug.types import Cloud, GpuWish, Money, cuda_version
+from gpuplug.types import ZERO, Cloud, GpuWish, Money, cuda_version
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
+_MOST = Money.dollars(1_000_000)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -39,10 +40,10 @@ def terms(text: str) -> Terms:
 
 
 def dollars(text: str) -> Money:
-    """Parse a positive amount of US dollars, with or without `$`."""
+    """Parse an amount of US dollars, above 0 and up to a million, with or without `$`."""
     amount = Money.dollars(text.removeprefix("$"))
-    if amount.micros <= 0:
-        raise ValueError(f"{text!r} is not an amount above $0")
+    if not ZERO < amount <= _MOST:
+        raise ValueError(f"{text!r} is not an amount above $0 and up to {_MOST}")
     return amount
 
 

@@ -62,8 +62,9 @@ VERBS: dict[str, str] = {
     "files": "the files in the working folder on the instance",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "spend": "what was spent: today, in the last thirty days, by instance",
+    "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one; raising one asks",
 }
-TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt"})
+TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt", "budget"})
 
 RENT = (CELL, "up")
 _LOOK = (CELL, "up", "prices")
@@ -260,7 +261,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "off",
         "",
-        "do not ask; a first spend then needs a standing budget (GPUPLUG_BUDGET)",
+        "do not ask; a first spend then needs a standing budget (%gpu budget)",
         (*RENT, "start"),
     ),
     Option(("-q", "--quiet"), "quiet", None, "off", "", "no phases and no cost line", RENT),
@@ -273,7 +274,7 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "data for programs",
-        ("status", "prices", "ls", "spend", "down"),
+        ("status", "prices", "ls", "spend", "budget", "down"),
         command_only=True,
     ),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),

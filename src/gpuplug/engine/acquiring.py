@@ -22,6 +22,7 @@ from gpuplug.types import Clock, Money, Offer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gpuplug.config import Terms
     from gpuplug.engine.linking import Live
     from gpuplug.engine.renting import Renting, Wish
     from gpuplug.engine.talk import Talk
@@ -67,10 +68,12 @@ class Acquiring:
         self,
         offers: list[tuple[Offer, Provider]],
         wish: Wish,
-        agree: Callable[[Offer, Provider], None],
+        agree: Callable[[Offer, Provider], Terms],
         talk: Talk,
     ) -> Live:
-        """Return the first machine that works, of at most `MOST_ATTEMPTS` tried; `agree` raises where it may not be paid.
+        """Return the first machine that works, of at most `MOST_ATTEMPTS` tried.
+
+        `agree` raises where an offer may not be paid, and returns for how long it may.
 
         Raises:
             MoneyError: nobody agreed to an offer, or a budget is spent.
@@ -84,9 +87,9 @@ class Acquiring:
                 break
             if provider.name in closed:
                 continue
-            agree(offer, provider)
+            terms = agree(offer, provider)
             try:
-                return self._attempt(offer, provider, wish, talk)
+                return self._attempt(offer, provider, replace(wish, options=replace(wish.options, terms=terms)), talk)
             except UnknownOutcomeError:
                 raise
             except (ProviderError, HostError, TooDearError) as error:

@@ -10,7 +10,15 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from gpuplug.errors import AuthError, GpuplugError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
+from gpuplug.errors import (
+    AuthError,
+    BudgetError,
+    GpuplugError,
+    LedgerError,
+    ProviderError,
+    UnknownOutcomeError,
+    UsageError,
+)
 from gpuplug.ledger import FINAL, Lease, Ledger, Rate, State
 from gpuplug.types import LABEL_PREFIX, ZERO, Clock, Instance, InstanceState, Offer, Secret, Spec, StartParams
 
@@ -30,11 +38,12 @@ TOMBSTONE_S = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Who rents and under which terms."""
+    """Who rents and under which terms. `within` raises where a lease passes a budget."""
 
     notebook: str
     name: str
     options: Options
+    within: Callable[[Lease], None] = lambda _: None
 
 
 def _budget_s(offer: Offer, options: Options) -> int:
@@ -230,7 +239,11 @@ class Renting:
             bid=offer.price - offer.stopped_price if offer.spot else ZERO,
             rates=(Rate(self._now(), offer.stopped_price),),
         )
-        self._ledger.intend(lease)
+        try:
+            self._ledger.intend(lease, wish.within)
+        except BudgetError:
+            (self._keys / label).unlink(missing_ok=True)
+            raise
         return lease, start
 
     def _make_keys(self, label: str) -> tuple[Secret, str, str]:

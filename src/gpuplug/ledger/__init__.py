@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuplug.ledger.glance import nothing_today
+    from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
     from gpuplug.ledger.rows import FINAL, CellRow, Lease, Rate, State
     from gpuplug.ledger.store import Ledger
 
 _PARTS = {
     "glance": ("nothing_today",),
+    "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
     "rows": ("FINAL", "CellRow", "Lease", "Rate", "State"),
     "store": ("Ledger",),
@@ -30,4 +32,17 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker r
     return getattr(importlib.import_module(f"{__name__}.{_PART_OF[name]}"), name)
 
 
-__all__ = ["FINAL", "CellRow", "Lease", "Ledger", "PriceBook", "Rate", "Sample", "Seen", "State", "nothing_today"]
+__all__ = [
+    "FINAL",
+    "PERIODS",
+    "CellRow",
+    "Lease",
+    "Ledger",
+    "PriceBook",
+    "Rate",
+    "Sample",
+    "Seen",
+    "State",
+    "nothing_today",
+    "zone",
+]
