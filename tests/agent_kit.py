@@ -98,6 +98,7 @@ class Link:
         self._bundle = bundle
         self._undecoded = b""
         self._frames: list[wire.Frame] = []
+        self.stuck = False  # a wait was in vain
 
     def load(self) -> str:
         """Do the loader's part; return the word it said."""
@@ -123,6 +124,7 @@ class Link:
         assert self.child.stdout is not None
         fd = self.child.stdout.fileno()
         if not select.select([fd], [], [], wait_s)[0]:
+            self.stuck = True
             raise TimeoutError(f"nothing within {wait_s} s")
         data = os.read(fd, limit)
         if not data:

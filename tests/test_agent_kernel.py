@@ -29,8 +29,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 
 
 @pytest.fixture(scope="module")
-def cells(machine: Agent) -> Control:
-    return machine.control()
+def used(machine: Agent) -> list[Control]:
+    return [machine.control()]
+
+
+@pytest.fixture
+def cells(machine: Agent, used: list[Control]) -> Control:
+    if used[-1].stuck:  # the kernel of a test that failed is not for the next one
+        used.append(machine.control(f"k{len(used)}"))
+    return used[-1]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +61,47 @@ def test_an_interrupt_ends_the_cell_and_keeps_the_state(cells: Control, source: 
     assert (ran.status, ran.done["restarted"]) == ("interrupted", False)
     assert ran.only("error")[0].header["ename"] == "KeyboardInterrupt"
     assert cells.cell("print(kept)").text() == "1\n"
+
+
+def test_an_interrupt_that_no_system_call_of_the_cell_notices_ends_it_all_the_same(cells: Control) -> None:
+    # Another thread takes the signal, so the call in the main thread goes on: as when it came just before the call.
+    cell = cells.start(
+        "import select, signal, threading\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+        "blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})\n"
+        "try:\n"
+        "    print('on', flush=True)\n"
+        "    select.select([], [], [])\n"
+        "finally:\n"
+        "    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)"
+    )
+    cells.until(lambda event: event.kind == "stream" and event.cell == cell)
+    cells.interrupt(cell)
+    assert cells.finish(cell).status == "interrupted"
+
+
+def test_an_interrupt_right_after_a_print_does_not_print_it_twice(cells: Control) -> None:
+    for _ in range(30):  # each at another moment
+        cell = cells.start("import time\nprint('on', flush=True)\ntime.sleep(60)")
+        seen = cells.until(lambda event, cell=cell: event.kind == "stream" and event.cell == cell)  # type: ignore[misc]
+        cells.interrupt(cell)
+        assert seen[-1].payload + cells.finish(cell).data() == b"on\n"
+
+
+def test_an_interrupt_that_the_cell_deals_with_comes_once(cells: Control) -> None:
+    cell = cells.start(
+        "import time\n"
+        "try:\n"
+        "    print('on', flush=True)\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    time.sleep(1.5)\n"
+        "    print('saved')"
+    )
+    cells.until(lambda event: event.kind == "stream" and event.cell == cell)
+    cells.interrupt(cell)
+    ran = cells.finish(cell)
+    assert (ran.status, ran.text()) == ("ok", "saved\n")
 
 
 @pytest.mark.parametrize("source", FLOODS)

@@ -194,3 +194,31 @@ def test_a_second_search_that_fails_adds_no_error_of_its_own() -> None:
 
     assert choosing.search_again(failing)(WISH) == ()
     assert choosing.search_again(lambda _: Board((OFFER,)))(WISH) == (OFFER,)
+
+
+def test_the_best_that_is_named_has_a_known_speed_where_any_has() -> None:
+    error = nothing_left(
+        Query(gpus=WISH.gpus, min_down_mbps=99_999, min_reliability=0.95),
+        offer(down_mbps=0, price=Money(1)),
+        offer(reliability=0.9, down_mbps=800),
+        offer(reliability=0.9, down_mbps=700),
+    )
+    assert "the nearest has 0.9, 800 Mbit/s" in error.message
+    assert error.hint == "--min-reliability 0.9 --min-net 800"
+
+
+def test_where_no_speed_is_known_the_floor_is_to_be_left_out() -> None:
+    error = nothing_left(Query(gpus=WISH.gpus, min_down_mbps=99_999), offer(down_mbps=0))
+    assert "the best has no known speed" in error.message
+    assert error.hint == "leave --min-net out"
+
+
+def test_each_platform_that_was_asked_in_vain_is_told_with_the_reason() -> None:
+    cheap, dear = offer(provider="vast"), offer(provider="runpod", price=Money(900_000))
+    board = Board((cheap, dear), troubles=("lambda is not shown: no answer",), without=("local",))
+    said = choosing.passed_over(board, [cheap], WISH, ["vast", "runpod", "lambda", "local"], Money(500_000))
+    assert said == [
+        "lambda is not shown: no answer",
+        f"runpod was asked; its cheapest is $0.90/h ({dear.gpu}), above $0.50/h",
+        "local was asked and has no RTX_4090 that fits",
+    ]

@@ -204,8 +204,12 @@ def test_a_second_interrupt_leaves_the_cell_running(nb: Notebook) -> None:
     )
     with _Interrupt(0.7), _Interrupt(1.2), pytest.raises(DetachedError, match="left the cell running"):
         nb.run(stubborn)
+    (lease,) = nb.engine.ledger.open_leases()
+    assert lease.busy, "nobody may take the instance for left alone"
     nb.run("print('next')")
     assert nb.talk.text == "next\n"
+    (lease,) = nb.engine.ledger.open_leases()
+    assert not lease.busy
 
 
 def test_a_gpu_that_this_computer_lacks_is_refused_with_the_way_to_rent_one(tmp_path: Path) -> None:

@@ -383,7 +383,7 @@ def test_a_dearer_offer_after_one_that_failed_needs_consent_of_its_own(place: Ru
             return options.terms
 
         place.fault("taken")
-        offers = nb.engine._quoting.offers(options)  # noqa: SLF001 - the list as the engine makes it
+        offers = nb.engine._quoting.offers(options).offers  # noqa: SLF001 - the list as the engine makes it
         with pytest.raises(ConsentError):
             nb.engine._acquiring.acquire(offers, Wish("nb", "", options), refuse, Quiet())  # noqa: SLF001 - likewise
         assert len(place.requests("create")) == 1

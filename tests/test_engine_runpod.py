@@ -146,3 +146,13 @@ def test_no_offer_says_so_and_rents_nothing(nb: Notebook, place: RunningMarket) 
     with pytest.raises(NoOfferError, match="RTX_4090"):
         nb.run("pass", "-p runpod -g RTX_4090:16")
     assert place.requests("pod_create") == []
+
+
+def test_a_spot_pod_bills_what_its_reason_said_with_the_disk(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", f"-p runpod -g RTX_4090 --max-price 0.80 --disk 100 --spot {OFFICIAL}")
+    (lease,) = nb.engine.billing()
+    (made,) = [one for one in place.meter()["instances"] if one["billing"]]
+    assert f"at {lease.price}/h (spot, bid {lease.bid}/h, 1.2 x the least)" in nb.talk.notes[0]
+    assert made["rate_micros"] == pytest.approx(lease.price.micros, abs=2)
+    assert lease.price > lease.bid
+    assert lease.rate == lease.price

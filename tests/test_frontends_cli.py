@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from frontends_kit import CELL_S, command, environment
-from vast_kit import scripted
+from providers_kit import Answer
+from vast_kit import BUNDLES, offer_row, scripted
 
 from gpuplug import __version__
 from gpuplug.frontends.cli import main
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 def market() -> Iterator[str]:
     """Serve one offer to whoever asks, and return the address."""
     with scripted() as (api, _, _):
+        api.on(BUNDLES, Answer({"offers": [offer_row(cuda_max_good=12.4)]}))
         yield api.url
 
 
@@ -80,7 +82,29 @@ def test_prices_as_json_carry_exact_dollars_and_units(capsys: pytest.CaptureFixt
     assert (offer["platform"], offer["gpu"], offer["vram_gb"], offer["architecture"]) == ("vast", "RTX 4090", 24, "Ada")
     assert (offer["usd_per_hour"], offer["sent_usd_per_gb"]) == ("0.131259", "0.005000")
     assert offer["total_usd"] == "0.362518"
+    assert (offer["disk_usd_per_hour"], offer["stopped_usd_per_hour"]) == ("0.025926", "0.025926")
     assert (board["hours"], board["data_gb"], board["dropped"], board["troubles"]) == (2, 20, 0, [])
+
+
+NOTHING = ["prices", "-p", "vast", "RTX_4090", "--min-net", "99999"]
+
+
+@pytest.mark.usefixtures("home")
+def test_prices_of_nothing_are_a_failure_that_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(NOTHING) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: no RTX_4090 with >= 99999 Mbit/s")
+    assert "the best has 1602 Mbit/s" in said.err
+
+
+@pytest.mark.usefixtures("home")
+def test_prices_of_nothing_as_json_are_an_empty_list_and_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*NOTHING, "--json"]) == 1
+    said = capsys.readouterr()
+    board = json.loads(said.out)
+    assert (board["offers"], board["without"]) == ([], ["vast"])
+    assert said.err.startswith("error: no RTX_4090 with >= 99999 Mbit/s")
 
 
 def test_help_is_data_and_names_every_command(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import sqlite3
@@ -138,6 +139,48 @@ def test_a_ledger_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, FakeClock())
     with pytest.raises(LedgerError, match="newer"):
         ledger.open_leases()
+    ledger.close()
+
+
+def test_a_ledger_of_the_version_before_is_taken_over_with_all_that_it_knows(tmp_path: Path) -> None:
+    old = Path(__file__).parent / "data" / "ledger-v2.sqlite3.gz"
+    (tmp_path / "ledger.sqlite3").write_bytes(gzip.decompress(old.read_bytes()))
+    for _ in range(2):
+        ledger = Ledger(tmp_path, FakeClock())
+        (found,) = ledger.open_leases()
+        rates = (Rate(1000.0, Money(3600)), Rate(1060.0, Money(360_000)))
+        assert found == lease("gp-old", instance_id="77", state=State.READY, rates=rates, rotated=True)
+        assert (found.contact, found.lease_end, found.hard_end) == (None, None, 1000.0 + 14_400)
+        assert [each.state for each in ledger.leases()] == [State.READY, State.GONE]
+        assert ledger.cells() == [CellRow("c1", "gp-old", "nb", 1100.0, 1.5, Money(150), "ok")]
+        assert ledger.shunned(0) == {("vast", "m9"): "never ready"}
+        ledger.close()
+    ledger.intend(lease("gp-new", contact=5.0))
+    assert ledger.lease("gp-new").lease_end == 905.0
+    ledger.close()
+
+
+def test_a_ledger_of_before_the_first_release_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as connection:
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+    ledger = Ledger(tmp_path, FakeClock())
+    with pytest.raises(LedgerError, match="move it away"):
+        ledger.open_leases()
+    ledger.close()
+
+
+def test_a_contact_is_kept_with_how_many_cells_run_and_touches_nothing_else(tmp_path: Path) -> None:
+    clock = FakeClock()
+    ledger = Ledger(tmp_path, clock)
+    ledger.intend(lease(begun=1100.0))
+    for busy, durable in ((2, True), (0, False)):
+        clock.advance(30)
+        ledger.touch("gp-1", busy, durable=durable)
+        now = clock.now().timestamp()
+        assert ledger.lease("gp-1") == lease(begun=1100.0, contact=now, busy=busy)
+        assert ledger.lease("gp-1").lease_end == now + 900
+    assert ledger.lease("gp-1").hard_end == 1100.0 + 14_400
     ledger.close()
 
 

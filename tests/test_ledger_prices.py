@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_kit import child_environment
-from test_ledger import lease
 
 from gpuplug.ledger import Ledger, PriceBook, Sample, Seen, prices
 from gpuplug.testing import FakeClock
@@ -173,19 +172,3 @@ def test_thinning_never_loses_the_lowest_price_nor_grows_without_end(points: lis
     assert min(one.low.micros for one in found) == min(by_minute.values())
     assert len(found) <= len(by_minute)
     connection.close()
-
-
-def test_a_ledger_of_the_first_version_keeps_its_leases_and_gets_the_pages_about_prices(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, FakeClock())
-    ledger.intend(lease())
-    ledger.close()
-    with sqlite3.connect(ledger.path) as connection:
-        for table in ("seen_offers", "pollers", "polls", "price_samples"):
-            connection.execute(f"DROP TABLE {table}")
-        connection.execute("PRAGMA user_version=1")
-    connection.close()
-    ledger = Ledger(tmp_path, FakeClock())
-    assert [one.label for one in ledger.open_leases()] == ["gp-1"]
-    keep(ledger.prices, sample(NOW))
-    assert len(ledger.prices.history("vast")) == 1
-    ledger.close()

@@ -119,6 +119,18 @@ def test_who_rents_gets_only_what_was_asked_for_now(place: Place) -> None:
         place.look(max_age_s=0)
 
 
+def test_what_was_shown_without_a_key_is_asked_for_again_with_one(place: Place) -> None:
+    account = place.sources
+    place.sources = [dataclasses.replace(source, keyed=False) for source in account]
+    place.look()
+    assert place.asked() == (1, 1)
+    place.sources = account
+    place.look()
+    assert place.asked() == (2, 2)
+    place.look()
+    assert place.asked() == (2, 2)
+
+
 def test_another_process_reads_what_the_first_has_seen(place: Place) -> None:
     place.look()
     other = Market(place.ledger, place.clock)
@@ -184,11 +196,12 @@ def test_when_every_market_fails_the_error_is_raised_and_no_lease_stays(place: P
     assert place.ledger.prices.take_turn("vast one", "x", place.clock.now().timestamp(), (0, 0.0), 1) == 0
 
 
-def test_a_gpu_that_only_one_market_knows_is_found_there_without_a_word(place: Place) -> None:
+def test_a_gpu_that_only_one_market_knows_is_found_there_and_the_other_is_said_to_have_none(place: Place) -> None:
+    place.sources[0].provider.name = "one"
     place.two.on(BUNDLES, Answer({"offers": [offer_row(id=9, gpu_name="RTX 9090")]}))
     board = place.look(Query(gpus=(GpuWish("RTX_9090"),)))
     assert [offer.id for offer in board.offers] == ["9"]
-    assert board.troubles == ()
+    assert (board.troubles, board.without) == ((), ("one",))
     with pytest.raises(UnknownNameError, match="RTX 4090"):
         place.look(Query(gpus=(GpuWish("RTX_4900"),)))
 
@@ -279,6 +292,12 @@ def test_offers_are_packed_exactly_and_a_suspicious_one_is_never_first_while_ano
     totals = [query.total(offer) for offer in honest]
     assert totals == sorted(totals)
     assert len(offers_table(order, query).splitlines()) == len(offers) + 1
+
+
+def test_the_disk_is_shown_at_what_it_bills_while_it_runs_also_where_it_is_free_at_rest() -> None:
+    offer = Offer("runpod", "x/SECURE", "", "RTX 4090", 1, Money(692_740), disk_price=Money(2_740))
+    head, row = offers_table([offer], WISH).splitlines()
+    assert row[head.index("disk $/h") :].startswith("$0.0027 ")
 
 
 def test_looking_at_prices_makes_a_history_of_the_models_that_were_asked_for(place: Place) -> None:

@@ -71,7 +71,7 @@ def test_a_disk_below_twenty_gigabytes_is_priced_as_it_is_rented(market: Parts) 
     _, runpod, _ = market
     cheap = runpod.offers(Query(disk_gb=8)).offers[0]
     assert cheap.price == Money.dollars(Decimal("0.34") + DISK_20)
-    assert cheap.stopped_price == Money(0)
+    assert (cheap.disk_price, cheap.stopped_price) == (Money.dollars(DISK_20), Money(0))
 
 
 @pytest.mark.parametrize(
@@ -192,6 +192,10 @@ def test_an_unknown_network_volume_names_those_there_are(market: Parts) -> None:
     with pytest.raises(UnknownNameError, match="agv6w2qcg7") as caught:
         runpod.offers(Query(network_volume="agv6w2qcg7"))
     assert caught.value.hint == "one of: x1 (data)"
+    api.on(VOLUMES, Answer({"networkVolumes": []}))
+    with pytest.raises(UnknownNameError, match="agv6w2qcg7' on runpod; the account has none") as caught:
+        runpod.offers(Query(network_volume="agv6w2qcg7"))
+    assert caught.value.hint.startswith("leave --network-volume out, or make one at https://")
 
 
 @pytest.mark.parametrize(
@@ -205,8 +209,9 @@ def test_an_unknown_network_volume_names_those_there_are(market: Parts) -> None:
 )
 def test_volumes_that_no_pod_can_have_are_refused_without_a_call(market: Parts, query: Query) -> None:
     api, runpod, _ = market
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as caught:
         runpod.offers(query)
+    assert caught.value.hint
     assert not api.seen
 
 

@@ -61,7 +61,7 @@ def test_an_offer_carries_exact_money_and_the_right_units(market: Parts) -> None
     assert offer.id == "44173797"
     assert offer.machine == "143413"
     assert offer.price == Money(131_259)
-    assert offer.stopped_price == Money(25_926)
+    assert offer.stopped_price == offer.disk_price == Money(25_926)
     assert offer.down_price_per_gb == Money(5_000)
     assert offer.up_price_per_gb == Money(1_953)
     assert (offer.vram_mb, offer.down_mbps, offer.up_mbps, offer.direct_ports) == (24564, 1602.25, 801.5, 12)
@@ -359,3 +359,10 @@ def test_any_text_is_json_or_a_value_error(text: str) -> None:
         parse_json(text)
     except ValueError:
         return
+
+
+@pytest.mark.parametrize(("told", "region"), [(", KR", "KR"), ("Texas, US", "Texas, US"), (" , ", ""), (None, "")])
+def test_a_place_without_a_name_is_its_country_alone(told: str | None, region: str) -> None:
+    made = rows.offer(offer_row(geolocation=told), 20, simulated=False)
+    assert made is not None
+    assert made.region == region

@@ -124,6 +124,15 @@ def test_the_heartbeat_fills_health() -> None:
         assert {header["op"] for header in agent.requests} == {"ping"}
 
 
+def test_each_answer_to_a_heartbeat_is_handed_on() -> None:
+    agent = FakeAgent(reply=lambda header, _: ({"ok": True, "busy": 2, "op": header["op"]}, b""))
+    seen: list[int] = []
+    with opened(agent, Timing(heartbeat_s=0.01)) as (session, _):
+        session.on_beat = lambda health: seen.append(health["busy"])
+        wait_until(lambda: len(seen) > 1)
+    assert set(seen) == {2}
+
+
 def test_a_link_on_which_nothing_moves_is_given_up_and_made_anew() -> None:
     agent = FakeAgent()
     links = Links(agent)

@@ -136,8 +136,8 @@ def an_unknown_create_is_forgotten_at_once(patch: pytest.MonkeyPatch) -> None:
 def the_first_absence_is_the_end(patch: pytest.MonkeyPatch) -> None:
     settle = Renting._settle
 
-    def hasty(self: Renting, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
-        return self._gone(lease) if lease.instance_id and not found else settle(self, provider, lease, found)
+    def hasty(self: Renting, provider: Provider, lease: Lease, found: list[Instance], looked: float) -> Lease:
+        return self._gone(lease) if lease.instance_id and not found else settle(self, provider, lease, found, looked)
 
     patch.setattr(Renting, "_settle", hasty)
 
@@ -180,8 +180,8 @@ def what_was_made_twice_is_not_ended(patch: pytest.MonkeyPatch) -> None:
 def nobody_asks_again_for_an_end(patch: pytest.MonkeyPatch) -> None:
     settle = Renting._settle
 
-    def idle(self: Renting, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
-        return lease if lease.state is State.DESTROYING and found else settle(self, provider, lease, found)
+    def idle(self: Renting, provider: Provider, lease: Lease, found: list[Instance], looked: float) -> Lease:
+        return lease if lease.state is State.DESTROYING and found else settle(self, provider, lease, found, looked)
 
     patch.setattr(Renting, "_settle", idle)
 

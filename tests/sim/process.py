@@ -10,9 +10,9 @@ from sim.market import KEY
 
 from gpuplug.config import Options
 from gpuplug.engine import Engine
-from gpuplug.engine.acquiring import with_bid
+from gpuplug.engine.bidding import with_bid
 from gpuplug.engine.linking import Linking, Live
-from gpuplug.engine.quoting import Quoting
+from gpuplug.engine.quoting import Quote, Quoting
 from gpuplug.errors import GpuplugError, NotReadyError
 from gpuplug.ledger import Lease, State
 from gpuplug.providers import Access, Provider
@@ -86,14 +86,14 @@ class Shelf(Quoting):
     def __init__(self, engine: SimEngine) -> None:
         self._engine = engine
 
-    def offers(self, options: Options) -> list[tuple[Offer, Provider]]:
+    def offers(self, options: Options) -> Quote:
         providers = [self._engine.provider(name) for name in options.platform]
         found = [(offer, each) for each in providers for offer in each.offers(Query()).offers]
         found.sort(key=lambda pair: (pair[0].price, pair[0].id))
-        return [(with_bid(offer, options.max_price), each) for offer, each in found]
+        return Quote([(with_bid(offer, options.max_price), each) for offer, each in found], [])
 
-    def why(self, offers: list[Offer], options: Options) -> str:
-        return f"{len(offers)} offers, {options.max_price} at most"
+    def why(self, offers: list[Offer], passed_over: list[str], options: Options) -> str:
+        return f"{len(offers)} offers, {options.max_price} at most, {len(passed_over)} platforms without any"
 
 
 class SimEngine(Engine):

@@ -44,8 +44,8 @@ def wired(world: World) -> Generator[None, None, None]:
             raise _http._mapped(error, str(message.url), seconds, expired=False) from error
 
     @contextlib.contextmanager
-    def watched(ledger: Ledger) -> Generator[sqlite3.Connection, None, None]:
-        whole: AbstractContextManager[sqlite3.Connection] = world.transaction(transaction(ledger))
+    def watched(ledger: Ledger, *, durable: bool = True) -> Generator[sqlite3.Connection, None, None]:
+        whole: AbstractContextManager[sqlite3.Connection] = world.transaction(transaction(ledger, durable=durable))
         with ledger._reading(), whole as connection:
             yield connection
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import Optional
 
 from .channel import Channel, give_up
 
@@ -17,21 +17,27 @@ _IDLE_S = 0.25
 
 
 class _Raw(io.FileIO):
-    """Writes to a descriptor; when the streams alternate, the daemon is told in between, so that their order stays."""
+    """Writes to a descriptor; when the streams alternate, the daemon is told in between, so that their order stays.
 
-    last = ""
+    The write itself is C: an interrupt between a write in Python and its being counted would have it written twice.
+    """
 
-    def __init__(self, fd: int, stream: str, channel: Channel) -> None:
+    last: "Optional[_Raw]" = None
+
+    def __init__(self, fd: int, channel: Channel) -> None:
         super().__init__(fd, "w", closefd=False)
-        self.stream = stream
         self._channel = channel
+        self.write = self._take_turn  # type: ignore[method-assign]
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - any buffer
-        if _Raw.last != self.stream and not self._channel.forked:
-            if _Raw.last:
+    def _take_turn(self, _data: object) -> int:
+        """Write nothing; the buffer before this one calls again then."""
+        if not self._channel.forked:
+            if _Raw.last is not None:
                 self._channel.deliver({"kind": "mark"})
-            _Raw.last = self.stream
-        return super().write(data) or 0
+                _Raw.last.write = _Raw.last._take_turn  # type: ignore[method-assign]  # noqa: SLF001 - one of us
+            _Raw.last = self
+        self.write = super().write  # type: ignore[method-assign]
+        return 0
 
 
 class _Text(io.TextIOWrapper):
@@ -59,7 +65,7 @@ class Capture:
         self._channel = channel
         self._flushing = threading.Lock()
         self._running = threading.Event()
-        out, err = (io.BufferedWriter(_Raw(fd, name, channel), _BUFFER) for fd, name in ((1, "stdout"), (2, "stderr")))
+        out, err = (io.BufferedWriter(_Raw(fd, channel), _BUFFER) for fd in (1, 2))
         self._out = _Text(out, encoding="utf-8", errors="backslashreplace", newline="\n")
         self._err = _Errors(err, encoding="utf-8", errors="backslashreplace", newline="\n")
         sys.stdout = sys.__stdout__ = self._out  # type: ignore[misc]

@@ -6,12 +6,17 @@ import threading
 from types import FrameType
 from typing import Iterator, Optional
 
+NUDGE = signal.SIGWINCH
+
 
 class Interrupts:
     """Puts handlers of SIGINT in place; the cell sees Python's own, so that its tracebacks end in the cell."""
 
     def __init__(self) -> None:
         self._pending = False
+        # A signal that comes just before a system call is not seen until the call ends. A nudge ends the call: whatever
+        # came before is handled then, and if nothing did, the call goes on. SIGWINCH means nothing without a terminal.
+        signal.signal(NUDGE, self._pass)
 
     def ignore(self) -> None:
         """Ignore SIGINT from now on: no cell runs. A handler that the cell has set goes too."""

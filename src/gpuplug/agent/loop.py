@@ -21,7 +21,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._callbacks: Dict[int, Tuple[Optional[Callback], Optional[Callback]]] = {}
         self._posted: Deque[Callback] = collections.deque()
-        self._timers: List[Tuple[float, float, Callback]] = []
+        self._timers: List[Tuple[float, Optional[float], Callback]] = []
         self._stopped = False
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -44,6 +44,10 @@ class Loop:
     def every(self, seconds: float, callback: Callback) -> None:
         """Call `callback` again and again."""
         self._timers.append((time.monotonic() + seconds, seconds, callback))
+
+    def later(self, seconds: float, callback: Callback) -> None:
+        """Call `callback` once."""
+        self._timers.append((time.monotonic() + seconds, None, callback))
 
     def post(self, callback: Callback) -> None:
         """Have the loop's thread call `callback` soon."""
@@ -91,10 +95,12 @@ class Loop:
 
     def _serve_timers(self) -> None:
         now = time.monotonic()
-        for index, (due, seconds, callback) in enumerate(self._timers):
-            if due <= now:
-                self._timers[index] = (now + seconds, seconds, callback)
-                _guarded(callback)
+        due = [timer for timer in self._timers if timer[0] <= now]
+        self._timers = [timer for timer in self._timers if timer[0] > now]
+        for _, seconds, callback in due:
+            if seconds is not None:
+                self._timers.append((now + seconds, seconds, callback))
+            _guarded(callback)
 
 
 def _guarded(callback: Callback) -> None:

@@ -12,11 +12,13 @@ import termios
 from typing import Callable, Dict, List, Optional, Tuple
 
 from . import wire
+from .interrupts import NUDGE
 from .loop import Loop
 
 _PIPE_BYTES = 1 << 20
 _READ = 1 << 16
 _STREAMS = ("stdout", "stderr")
+_NUDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 OnOutput = Callable[[str, bytes], None]
 OnEvent = Callable[[wire.Header, bytes], None]
@@ -138,8 +140,14 @@ class KernelProcess:
         return bool(data)
 
     def interrupt(self) -> None:
-        """Send SIGINT to the kernel and what it started."""
+        """Send SIGINT to the kernel and what it started, and see to it that the kernel notices."""
         self._signal(signal.SIGINT)
+        for seconds in _NUDGES_S:
+            self._loop.later(seconds, self._nudge)
+
+    def _nudge(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            self._child.send_signal(NUDGE)  # to nobody if it has ended
 
     def kill(self) -> None:
         """Send SIGKILL to the kernel and what it started."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from gpuplug.types import ZERO, Cloud, GpuWish, Money, cuda_version
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
-_MOST = Money.dollars(1_000_000)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MOST_DOLLARS = 100_000
+_LONGEST_S = 365 * 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,10 @@ def duration(text: str) -> int:
     match = re.fullmatch(r"(\d{1,6})([smhd]?)", text.strip())
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{text!r} is no duration; write 90s, 15m, 4h or 2d")
-    return int(match[1]) * _UNITS[match[2] or "s"]
+    seconds = int(match[1]) * _UNITS[match[2] or "s"]
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is longer than a year; write 90s, 15m, 4h or 2d")
+    return seconds
 
 
 def terms(text: str) -> Terms:
@@ -40,10 +44,18 @@ def terms(text: str) -> Terms:
 
 
 def dollars(text: str) -> Money:
-    """Parse an amount of US dollars, above 0 and up to a million, with or without `$`."""
-    amount = Money.dollars(text.removeprefix("$"))
-    if not ZERO < amount <= _MOST:
-        raise ValueError(f"{text!r} is not an amount above $0 and up to {_MOST}")
+    """Parse an amount of US dollars above 0 and up to a hundred thousand, with or without `$`."""
+    number = text.strip().removeprefix("$").strip()
+    try:
+        size = float(number)
+    except ValueError:
+        size = math.nan
+    # Compared before it is converted: 1e999999 as an exact amount would fill the memory.
+    if not size <= _MOST_DOLLARS:
+        raise ValueError(f"{text!r} is no amount of dollars; write a number like 0.50, at most {_MOST_DOLLARS}")
+    amount = Money.dollars(number) if size > 0 else ZERO
+    if amount.micros <= 0:
+        raise ValueError(f"{text!r} is not an amount above $0")
     return amount
 
 

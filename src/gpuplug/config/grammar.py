@@ -131,7 +131,15 @@ OPTIONS: tuple[Option, ...] = (
         "GPUPLUG_IMAGE",
     ),
     Option(("--disk",), "disk", gigabytes, "20", "GB", "disk of the container", _LOOK),
-    Option(("--spot",), "spot", None, "off", "", "a machine that a higher bid can take away, for less", _LOOK),
+    Option(
+        ("--spot",),
+        "spot",
+        None,
+        "off",
+        "",
+        "a machine that a higher bid can take away, for less; bids 1.2 x the least, within --max-price",
+        _LOOK,
+    ),
     Option(
         ("--cloud",),
         "cloud",

@@ -122,11 +122,11 @@ class Engine:
         if (lease := self._inventory.warm(plan.options)) is not None:
             return explain(plan, None, on_warm(lease))
         try:
-            offers = self._quoting.offers(plan.options)
+            quote = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
             return explain(plan, None, error.message)
-        offer, provider = offers[0]
-        why = self._quoting.why([each for each, _ in offers], plan.options)
+        offer, provider = quote.offers[0]
+        why = self._quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
         return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
 
     def run_cell(self, plan: Plan, talk: Talk) -> Ran:
@@ -146,6 +146,8 @@ class Engine:
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
+            # From here on, should this process die, nobody takes the instance for left alone.
+            self.ledger.touch(live.lease.label, 1, durable=False)
             ran = running.run(live, plan, talk, self.clock, fresh)
             if ran.status == "died" and live.lease.bid.micros:
                 proving.check_not_preempted(live.lease, live.provider, self.clock)
@@ -198,10 +200,10 @@ class Engine:
         for lease in self._inventory.meant(options):
             self.budgets.check(replace(lease, hard_s=lease.hard_s + seconds))
             live = self._linked(self.provider(lease.provider), lease, options, talk)
-            hard_s = lease.hard_s + seconds
-            left = lease.created + hard_s - self.clock.now().timestamp()
+            lease = self.ledger.lease(lease.label)  # noqa: PLW2901 - reaching it has said since when its hard end counts
+            left = lease.hard_end + seconds - self.clock.now().timestamp()
             live.session.request("terms", {"hard_s": left})
-            extended.append(self.ledger.amend(lease.label, hard_s=hard_s))
+            extended.append(self.ledger.amend(lease.label, hard_s=lease.hard_s + seconds))
         return extended
 
     def adopt(self, options: Options) -> list[Lease]:
@@ -293,8 +295,9 @@ class Engine:
 
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
-        offers = self._acquiring.sound(self._quoting.offers(options), talk)
-        talk.note(self._quoting.why([offer for offer, _ in offers], options))
+        quote = self._quoting.offers(options)
+        offers = self._acquiring.sound(quote.offers, talk)
+        talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
 
         def agree(offer: Offer, provider: Provider) -> Terms:
             return self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
@@ -355,6 +358,7 @@ class Engine:
             lease = self.ledger.amend(lease.label, lease_s=live.lease.lease_s)
         cost = lease.price.for_seconds(round(ran.seconds, 3))
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
+        self.ledger.touch(lease.label, 0, durable=False)
         talk.cost(self._cost_line(lease, ran.seconds, cost))
 
     def _cost_line(self, lease: Lease, seconds: float, cost: Money) -> str:

@@ -17,7 +17,6 @@ from gpuplug.errors import (
     UnreachableError,
 )
 from gpuplug.ledger import Ledger, State
-from gpuplug.types import Clock, Money, Offer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
     from gpuplug.providers import Provider
+    from gpuplug.types import Clock, Money, Offer
 
 MOST_ATTEMPTS = 6
 SHUNNED_S = 86_400.0
-BID_MARGIN = 1.2
 # What says something of the whole account or platform, and not of one offer.
 _OF_THE_PLATFORM = (AuthError, NoCreditError, UnreachableError)
 
@@ -143,15 +142,3 @@ class Acquiring:
 def _told(offer: Offer, error: GpuplugError) -> str:
     spent = f"; {error.billing}" if error.billing else ""
     return f"{offer.gpu} {offer.provider} {offer.id} at {offer.price}/h: {error.message}{spent}"
-
-
-def with_bid(offer: Offer, cap: Money) -> Offer:
-    """Return a spot offer at what is bid for it: `BID_MARGIN` over the least, within `cap` per hour with the disk.
-
-    Any other offer stays as it is.
-    """
-    if not offer.spot:
-        return offer
-    wanted = Money(round(offer.min_bid.micros * BID_MARGIN))
-    bid = max(offer.min_bid, min(wanted, cap - offer.stopped_price))
-    return replace(offer, price=bid + offer.stopped_price)

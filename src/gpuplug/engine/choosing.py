@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gpuplug import gpus
+from gpuplug.engine import bidding
 from gpuplug.errors import GpuplugError, NoOfferError, TooDearError, UnknownNameError, UsageError
 from gpuplug.types import Money, Offer, Query, cuda_version
 
@@ -97,6 +98,22 @@ def _may_be_picked(offer: Offer, query: Query) -> bool:
     return not offer.suspicious and (not query.gpus or query.preference(offer) < len(query.gpus))
 
 
+def passed_over(board: Board, fitting: Sequence[Offer], query: Query, names: Sequence[str], cap: Money) -> list[str]:
+    """Say of each platform that was asked and has none of the `fitting` offers why, and of each that did not answer."""
+    there = {offer.provider for offer in fitting}
+    silent = [trouble for trouble in board.troubles if trouble.partition(" ")[0] not in there]
+    told = {trouble.partition(" ")[0] for trouble in silent}
+    return [*silent, *(_why_not(board, query, name, cap) for name in names if name not in there | told)]
+
+
+def _why_not(board: Board, query: Query, name: str, cap: Money) -> str:
+    sound = [offer for offer in board.offers if offer.provider == name and _may_be_picked(offer, query)]
+    if not sound:
+        return f"{name} was asked and has no {_wanted(query)} that fits"
+    cheapest = min(sound, key=lambda offer: offer.price)
+    return f"{name} was asked; its cheapest is {cheapest.price}/h ({cheapest.gpu}), above {cap}/h"
+
+
 def reason(fitting: Sequence[Offer], query: Query) -> str:
     """Say in one line why the first offer is the first."""
     first = fitting[0]
@@ -104,9 +121,8 @@ def reason(fitting: Sequence[Offer], query: Query) -> str:
     stated = "" if (query.hours, query.data_gb) == (1, 0) else f", {query.total(first)} for {_stated(query)}"
     choice = f"choice {query.preference(first) + 1} of {len(query.gpus)}, " if len(query.gpus) > 1 else ""
     floors = f" with {_floors(query)}" if _floors(query) else ""
-    return (
-        f"{first.gpu} on {first.provider} at {first.price}/h{stated}: {choice}the cheapest of {rivals} that fit{floors}"
-    )
+    spot = f" ({bidding.told(first)})" if first.spot else ""
+    return f"{first.gpu} on {first.provider} at {first.price}/h{spot}{stated}: {choice}the cheapest of {rivals} that fit{floors}"
 
 
 def _stated(query: Query) -> str:
@@ -158,11 +174,15 @@ def nothing(
 
 
 def _under_a_floor(excluded: Sequence[Offer], query: Query, where: str) -> NoOfferError:
-    """Name the offer that comes nearest: the fewest floors, then the best value of the first of them, then the price."""
+    """Name the offer that comes nearest: the fewest floors, then the best value of the first of them, then the price.
 
-    def distance(offer: Offer) -> tuple[int, float, int]:
+    One of which a floor is not even known says nothing while there are others.
+    """
+
+    def distance(offer: Offer) -> tuple[bool, int, float, int]:
         missed = query.unmet(offer)
-        return len(missed), -_value(offer, missed[0]), offer.price.micros
+        unknown = any(not _is_known(offer, name) for name in missed)
+        return unknown, len(missed), -_value(offer, missed[0]), offer.price.micros
 
     nearest = min(excluded, key=distance)
     missed = query.unmet(nearest)
@@ -173,6 +193,11 @@ def _under_a_floor(excluded: Sequence[Offer], query: Query, where: str) -> NoOff
         f"the {best} has {has} ({nearest.gpu} at {nearest.price}/h)",
         hint=" ".join(_type_instead(nearest, name) for name in missed),
     )
+
+
+def _is_known(offer: Offer, floor: str) -> bool:
+    told = {"min_down_mbps": offer.down_mbps, "region": offer.region, "cloud": offer.cloud}
+    return bool(told.get(floor, True))
 
 
 def _value(offer: Offer, floor: str) -> float:
@@ -197,7 +222,7 @@ def _type_instead(offer: Offer, floor: str) -> str:
     code = offer.region.rpartition(", ")[2]
     return {
         "min_reliability": f"--min-reliability {_cut(offer.reliability, 4)}",
-        "min_down_mbps": f"--min-net {int(offer.down_mbps)}",
+        "min_down_mbps": f"--min-net {int(offer.down_mbps)}" if offer.down_mbps else "leave --min-net out",
         "cuda": f"--cuda {offer.cuda}",
         "region": f"--region {code}" if code else "leave --region out",
         "cloud": "--cloud any",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gpuplug.engine import bidding
 from gpuplug.engine.budgets import LEASE_SLACK_S
 from gpuplug.errors import ConsentError
 from gpuplug.types import ZERO, Money
@@ -30,7 +31,8 @@ class Cost:
     @classmethod
     def of_offer(cls, offer: Offer) -> Cost:
         """Return the cost of renting `offer`."""
-        return cls(f"{offer.gpu} (spot)" if offer.spot else offer.gpu, offer.provider, offer.price)
+        what = f"{offer.gpu} ({bidding.told(offer)})" if offer.spot else offer.gpu
+        return cls(what, offer.provider, offer.price)
 
     @classmethod
     def of_lease(cls, lease: Lease) -> Cost:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine.renting import TOMBSTONE_S
+from gpuplug.engine.settling import TOMBSTONE_S
 from gpuplug.errors import GpuplugError, TooDearError, UnknownNameError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.types import ZERO, Money

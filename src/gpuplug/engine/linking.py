@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.proving import check_hardware, check_standing
 from gpuplug.errors import (
     HostError,
@@ -80,7 +81,7 @@ class Linking:
         try:
             if provider.traits.identity and not lease.rotated:
                 lease = self._rotate(lease, connection)
-            lease = self._ledger.move(lease.label, State.READY)
+            lease = self._ready(lease)
             live = self._start(provider, lease, connection, root, talk)
         except BaseException:  # an interrupt included: no socket may stay behind
             connection.close()
@@ -93,6 +94,11 @@ class Linking:
         if provider.traits.self_destroy:
             self._look_at_switch(live, talk)
         return live
+
+    def _ready(self, lease: Lease) -> Lease:
+        """Note that it is reached; its hard end counts from the first time on."""
+        begun = self._clock.now().timestamp() if lease.begun is None else lease.begun
+        return self._ledger.move(lease.label, State.READY, begun=begun)
 
     def _look_at_switch(self, live: Live, talk: Talk) -> None:
         """Say so when the instance would not end itself; the switch may still be trying, so ask for a moment."""
@@ -108,12 +114,14 @@ class Linking:
     def _reach(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> tuple[Lease, Connection]:
         talk.phase("boot")
         patience = _Patience(self._clock, self._ready_s)
+        contacts = Contacts(self._ledger, lease.label, self._clock)
         pause = min(3.0, max(0.2, provider.traits.ready_s / 30))
         next_log = 0.0
         reason = "no answer"
         while not patience.over:
             try:
                 instance = self._observe(provider, lease, cap)
+                contacts.waited()
                 lease = self._ledger.lease(lease.label)
                 patience.look(instance)
                 talk.phase("ssh" if instance.state is InstanceState.RUNNING else "boot", instance.status[:80])
@@ -196,6 +204,7 @@ class Linking:
 
         talk.phase("agent")
         session = Session(connect, kernel_id(lease.notebook), clock=self._clock, on_link=lambda _: None)
+        session.on_beat = Contacts(self._ledger, lease.label, self._clock).beat
         try:
             session.open(AGENT_DEADLINE_S)
             probe = session.request("probe").header

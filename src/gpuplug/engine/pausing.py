@@ -67,10 +67,13 @@ class Pausing:
                 billing=f"its disk bills {lease.rate}/h, and it may start later",
                 hint=f"%gpu down {lease.instance_id}",
             )
+        now = self._clock.now().timestamp()  # its switch counts anew
         if provider.traits.stop_keeps_disk:
-            return self._ledger.move(lease.label, State.BOUND)
+            return self._ledger.move(lease.label, State.BOUND, begun=now, contact=now)
         # The start command runs again on an empty disk and puts the first host key back in place.
-        return self._ledger.move(lease.label, State.BOUND, host_key=lease.sent_key, rotated=False)
+        return self._ledger.move(
+            lease.label, State.BOUND, begun=now, contact=now, host_key=lease.sent_key, rotated=False
+        )
 
     def _wait(self, provider: Provider, lease: Lease, *, resting: bool) -> bool:
         deadline = self._clock.monotonic() + DEADLINE_S

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine import choosing
-from gpuplug.engine.acquiring import with_bid
+from gpuplug.engine.bidding import with_bid
 from gpuplug.market import Board, Market, Series, Source, offers_table
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from gpuplug.types import Clock, Offer, Query
 
 LOOKED_S = 30.0  # prices that only are looked at may be so old
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What may be rented, best first; and of each platform that was asked in vain why, one line each."""
+
+    offers: list[tuple[Offer, Provider]]
+    passed_over: list[str]
 
 
 class Quoting:
@@ -44,7 +53,7 @@ class Quoting:
         """Return how prices went, as this computer saw them; asks no platform."""
         return self._market.history(self._readable(options), options.gpu)
 
-    def offers(self, options: Options) -> list[tuple[Offer, Provider]]:
+    def offers(self, options: Options) -> Quote:
         """Return what may be rented under the cap, best first, spot offers at what is bid for them; asked anew.
 
         Raises:
@@ -57,17 +66,30 @@ class Quoting:
         again = choosing.search_again(lambda wider: self._market.offers(sources, wider, LOOKED_S))
         board = self._market.offers(sources, query)
         fitting = choosing.affordable(board, query, options.max_price, ", ".join(names), again)
-        return [(with_bid(offer, options.max_price), self._platforms.get(offer.provider)) for offer in fitting]
+        asked = [source.provider.name for source in sources]
+        unable = [f"{name} has no volumes and was not asked" for name in names if name not in asked]
+        return Quote(
+            [(with_bid(offer, options.max_price), self._platforms.get(offer.provider)) for offer in fitting],
+            [*choosing.passed_over(board, fitting, query, asked, options.max_price), *unable],
+        )
 
-    def why(self, offers: list[Offer], options: Options) -> str:
+    def why(self, offers: list[Offer], passed_over: list[str], options: Options) -> str:
         """Say why the first offer is the first, where there was a choice; with `-v` show the others too."""
         query = choosing.query_of(options)
-        lines = [] if options.quiet or not offers[0].price.micros else [choosing.reason(offers, query)]
+        chosen = [choosing.reason(offers, query)] if offers[0].price.micros else []
+        lines = [] if options.quiet else [*chosen, *passed_over]
         return "\n".join([*lines, offers_table(offers, query)] if options.verbose else lines)
 
     def _sources(self, names: Iterable[str], query: Query) -> list[Source]:
         providers = choosing.able([self._platforms.get(name) for name in dict.fromkeys(names)], query)
-        return [Source(provider, f"{provider.name} {config.base_url(provider.name)}") for provider in providers]
+        return [
+            Source(
+                provider,
+                f"{provider.name} {config.base_url(provider.name)}",
+                keyed=config.find_key(provider.name) is not None,
+            )
+            for provider in providers
+        ]
 
     def _readable(self, options: Options) -> list[Source]:
         named = [name for name in options.platform if name in config.KEY_PLACES]

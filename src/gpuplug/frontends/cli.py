@@ -96,11 +96,16 @@ def _verb(verb: str, arguments: list[str]) -> None:
         _show(config.help_text(verb, command=True))
         return
     from gpuplug.engine import Engine  # noqa: PLC0415 - `gpuplug --help` must not pay for it
+    from gpuplug.frontends.prices import NothingError  # noqa: PLC0415 - likewise
     from gpuplug.frontends.verbs import VERBS  # noqa: PLC0415 - likewise
 
     engine = Engine("command line", Path.cwd())
     try:
         _show(VERBS[verb](engine, options, _say))
+    except NothingError as error:
+        if options.json:  # data for programs comes in any case
+            _show(error.shown)
+        raise
     finally:
         engine.close()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpuplug import market
+from gpuplug.engine.bidding import BID_MARGIN
 from gpuplug.engine.choosing import query_of
+from gpuplug.errors import NoOfferError
 from gpuplug.frontends import asdata
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from gpuplug.config import Options
     from gpuplug.engine import Engine
+    from gpuplug.errors import GpuplugError
     from gpuplug.market import Board
 
 _SHOWN_OFFERS = 10
@@ -20,16 +23,36 @@ _AGE_WORTH_SAYING_S = 1.0
 _MINUTE_S = 60
 
 
+class NothingError(NoOfferError):
+    """No offer meets the question. `shown` is the whole answer all the same, as text or as data."""
+
+    def __init__(self, message: str, *, hint: str, shown: str) -> None:
+        super().__init__(message, hint=hint)
+        self.shown = shown
+
+
 def prices(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
-    """Return the cheapest offers, or with `--history` how prices went."""
+    """Return the cheapest offers, or with `--history` how prices went.
+
+    Raises:
+        NothingError: nothing meets the question; names the nearest offer and what to type.
+        UnknownNameError: there is no such GPU.
+    """
     if options.history:
         return history(engine, options)
     board, query = engine.prices(options), query_of(options)
-    if options.json:
-        return asdata.text(market.board_data(board, query))
+    data = asdata.text(market.board_data(board, query)) if options.json else ""
+    if not board.offers:
+        raise _nothing(engine.why_no_prices(options, board), board, data)
     shown = board.offers if options.verbose else board.offers[:_SHOWN_OFFERS]
-    text = market.offers_table(shown, query) if shown else str(engine.why_no_prices(options, board))
-    return "\n".join([text, *_notes(board, len(board.offers) - len(shown))])
+    return data or "\n".join([market.offers_table(shown, query), *_notes(board, len(board.offers) - len(shown))])
+
+
+def _nothing(why: GpuplugError, board: Board, data: str) -> GpuplugError:
+    if not isinstance(why, NoOfferError):
+        return why
+    notes = [note for note in _notes(board, 0) if note not in why.message]
+    return NothingError(why.message, hint=why.hint, shown=data or "\n".join([str(why), *notes]))
 
 
 def _notes(board: Board, more: int) -> list[str]:
@@ -39,6 +62,10 @@ def _notes(board: Board, more: int) -> list[str]:
         notes.append(f"{rows} made no sense and {'is' if board.dropped == 1 else 'are'} not shown")
     if board.age_s >= _AGE_WORTH_SAYING_S:
         notes.append(f"seen {_age(board.age_s)} ago")
+    if any(offer.spot for offer in board.offers):
+        notes.append(f"spot prices are at the least bid; a rent bids {BID_MARGIN:g} x that, within --max-price")
+    if board.offers and board.without:
+        notes.append(f"asked, and nothing there that fits: {', '.join(board.without)}")
     return [*notes, *board.troubles]
 
 

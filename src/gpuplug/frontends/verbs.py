@@ -219,6 +219,8 @@ def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
         if lease.price.micros
     ]
     total = f"today {engine.spent_since(0)}, the last thirty days {engine.spent_since(_SHOWN_DAYS)} (by this computer's ledger)"
+    if any(lease.simulated and lease.price.micros for lease in leases):
+        total += "; what is simulated costs nothing and is not counted"
     return (
         "\n".join([table(("id", "GPU", "platform", "state", "cost", "", "notebook"), rows), total]) if rows else total
     )

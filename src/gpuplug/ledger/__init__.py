@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from gpuplug.ledger.glance import nothing_today
     from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
-    from gpuplug.ledger.rows import FINAL, CellRow, Lease, Rate, State
+    from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.store import Ledger
 
 _PARTS = {
     "glance": ("nothing_today",),
     "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
-    "rows": ("FINAL", "CellRow", "Lease", "Rate", "State"),
+    "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "store": ("Ledger",),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
@@ -34,6 +34,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker r
 
 __all__ = [
     "FINAL",
+    "HOLD_S",
     "PERIODS",
     "CellRow",
     "Lease",

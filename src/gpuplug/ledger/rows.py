@@ -24,6 +24,7 @@ class State(enum.Enum):
 
 
 FINAL = frozenset({State.GONE, State.FAILED})
+HOLD_S = 45.0  # for how long a process keeps others from what it is renting, each time that it says so
 
 
 _MS_PER_HOUR = 3_600_000
@@ -48,6 +49,10 @@ class Lease:
     `price` is what it costs while it runs, `stopped_price` while it boots or rests, `rates` what it really cost and
     when. `host_key` is the pinned public line, `sent_key` the one that the start command puts in place; the private
     keys lie in files of their own, named by `label`. `bid` is zero unless a higher one can take the machine away.
+
+    `contact` is when a process of this computer was last in touch with it, or waited for it; None when that is not
+    known. `busy` is how many cells ran or waited there then. `begun` is since when its hard end counts; None until it
+    is reached. While it is being rented, `owner` does it, under `token`, until `expires`.
     """
 
     label: str
@@ -75,6 +80,12 @@ class Lease:
     cuda: str = ""
     bid: Money = ZERO
     rates: tuple[Rate, ...] = ()
+    contact: float | None = None
+    busy: int = 0
+    begun: float | None = None
+    owner: str = ""
+    token: str = ""
+    expires: float = 0.0
 
     def cost(self, now: float, since: float = 0.0) -> Money:
         """Return what it has cost between `since` and `now`: each rate for as long as it held.
@@ -108,6 +119,20 @@ class Lease:
         for rate in self.rates:
             since = None if rate.price <= self.stopped_price else since if since is not None else rate.since
         return since
+
+    @property
+    def hard_end(self) -> float:
+        """When its own switch ends it, whoever is in touch; counted from a restart anew."""
+        return (self.created if self.begun is None else self.begun) + self.hard_s
+
+    @property
+    def lease_end(self) -> float | None:
+        """When its own switch ends it if nobody gets in touch and no cell runs; None when the last contact is not known."""
+        return None if self.contact is None else self.contact + self.lease_s
+
+    def held(self, now: float) -> bool:
+        """Tell whether some process is renting it at this moment; one whose time is over has died or fallen asleep."""
+        return self.token != "" and now < self.expires <= now + HOLD_S
 
     @property
     def billing(self) -> bool:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
 from gpuplug.ledger import prices
-from gpuplug.ledger.rows import FINAL, CellRow, Lease, Rate, State
+from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
 from gpuplug.types import ZERO, Clock, Money
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _BUSY_S = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS leases(
@@ -27,7 +27,8 @@ CREATE TABLE IF NOT EXISTS leases(
   stopped_price INTEGER NOT NULL, host_key TEXT NOT NULL, nonce TEXT NOT NULL, lease_s INTEGER NOT NULL,
   hard_s INTEGER NOT NULL, created REAL NOT NULL, instance_id TEXT NOT NULL, rotated INTEGER NOT NULL,
   simulated INTEGER NOT NULL, ended REAL, note TEXT NOT NULL, sent_key TEXT NOT NULL, vram_mb INTEGER NOT NULL,
-  cuda TEXT NOT NULL, bid INTEGER NOT NULL, rates TEXT NOT NULL) STRICT;
+  cuda TEXT NOT NULL, bid INTEGER NOT NULL, rates TEXT NOT NULL, contact REAL, busy INTEGER NOT NULL DEFAULT 0,
+  begun REAL, owner TEXT NOT NULL DEFAULT '', token TEXT NOT NULL DEFAULT '', expires REAL NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX IF NOT EXISTS leases_by_state ON leases(state);
 CREATE TABLE IF NOT EXISTS cells(
   id TEXT PRIMARY KEY, label TEXT NOT NULL, notebook TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
@@ -36,9 +37,22 @@ CREATE TABLE IF NOT EXISTS bad_hosts(
   provider TEXT NOT NULL, machine TEXT NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL,
   PRIMARY KEY(provider, machine)) STRICT;
 """
+# What a ledger of each version lacks of the next one; a row of old knows nothing of contacts.
+_MIGRATIONS = {
+    2: """
+ALTER TABLE leases ADD COLUMN contact REAL;
+ALTER TABLE leases ADD COLUMN busy INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE leases ADD COLUMN begun REAL;
+ALTER TABLE leases ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE leases ADD COLUMN token TEXT NOT NULL DEFAULT '';
+ALTER TABLE leases ADD COLUMN expires REAL NOT NULL DEFAULT 0;
+""",
+}
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Lease))
 _MOVABLE = frozenset(_COLUMNS) - {"label", "rates"}
 _FINAL = ",".join(f"'{state.value}'" for state in FINAL)
+_OPEN = f"state NOT IN ({_FINAL})"
+_WITHOUT_INSTANCE = f"state IN ('{State.INTENT.value}', '{State.UNKNOWN.value}')"
 
 
 class Ledger:
@@ -94,22 +108,54 @@ class Ledger:
             check(lease)
             connection.execute(f"INSERT INTO leases({','.join(_COLUMNS)}) VALUES({marks})", _to_row(lease))
 
-    def move(self, label: str, state: State, **changes: str | float | Money | None) -> Lease:
+    def move(
+        self, label: str, state: State, *, held: str | None = None, **changes: str | float | Money | None
+    ) -> Lease:
         """Set the state and any other field but the rates.
 
-        A final row never moves again; the row as it then stands is returned.
+        A final row never moves again, and with `held` only one that still has this token; the row as it then stands is
+        returned.
         """
-        return self.amend(label, state=state.value, **changes)
+        return self.amend(label, held=held, state=state.value, **changes)
 
-    def amend(self, label: str, **changes: str | float | Money | None) -> Lease:
+    def amend(self, label: str, *, held: str | None = None, **changes: str | float | Money | None) -> Lease:
         """Set fields and leave the state as it is: another process may have moved it since it was read.
 
-        A final row never changes; the row as it then stands is returned.
+        A final row never changes, and with `held` only one that still has this token; the row as it then stands is
+        returned.
         """
         values = {name: _plain(value) for name, value in changes.items()}
         if unknown := set(values) - _MOVABLE:
             raise LedgerError(f"no such field of a lease: {sorted(unknown)}")
-        self._update(label, values)
+        self._update(label, values, held)
+        return self.lease(label)
+
+    def bind(self, label: str, token: str, instance_id: str, **changes: float) -> Lease:
+        """Give a lease its instance if it has none yet and still has this token; returns the row as it then stands."""
+        values = {"state": State.BOUND.value, "instance_id": instance_id, "owner": "", "token": "", "expires": 0.0}
+        self._update(label, {**values, **changes}, token, _WITHOUT_INSTANCE)
+        return self.lease(label)
+
+    def take_over(self, label: str) -> Lease:
+        """Take the lease from the process that was renting it if its time is over; returns the row as it then stands.
+
+        Whatever that process writes under its token from now on changes nothing.
+        """
+        now = self._clock.now().timestamp()
+        with self._write() as connection:
+            connection.execute(
+                "UPDATE leases SET owner='', token='', expires=0 WHERE label=? AND NOT (expires > ? AND expires <= ?)",
+                (label, now, now + HOLD_S),
+            )
+        return self.lease(label)
+
+    def condemn(self, label: str, contact: float | None) -> Lease:
+        """Move a lease to DESTROYING unless somebody got in touch since `contact`; returns the row as it then stands."""
+        with self._write() as connection:
+            connection.execute(
+                f"UPDATE leases SET state=? WHERE label=? AND {_OPEN} AND contact IS ?",  # noqa: S608 - constants
+                (State.DESTROYING.value, label, contact),
+            )
         return self.lease(label)
 
     def charge(self, label: str, price: Money) -> Lease:
@@ -125,6 +171,16 @@ class Ledger:
                 )
         return self.lease(label)
 
+    def touch(self, label: str, busy: int, *, durable: bool = True) -> None:
+        """Note that somebody is in touch with the instance now, and how many cells run or wait there.
+
+        Without `durable` it does not wait for the disk, and a power cut may lose it; the end of this process does not.
+        """
+        with self._write(durable=durable) as connection:
+            connection.execute(
+                "UPDATE leases SET contact=?, busy=? WHERE label=?", (self._clock.now().timestamp(), busy, label)
+            )
+
     def reopen(self, label: str, instance_id: str, price: Money) -> Lease:
         """Take back a final state: the provider lists the instance, at `price` per hour, so that it may bill.
 
@@ -137,12 +193,12 @@ class Ledger:
             )
         return self.charge(label, price)
 
-    def _update(self, label: str, values: Mapping[str, object]) -> None:
+    def _update(self, label: str, values: Mapping[str, object], held: str | None, where: str = _OPEN) -> None:
         sets = ",".join(f"{name}=?" for name in values)
         with self._write() as connection:
             connection.execute(
-                f"UPDATE leases SET {sets} WHERE label=? AND state NOT IN ({_FINAL})",  # noqa: S608 - names are checked
-                (*values.values(), label),
+                f"UPDATE leases SET {sets} WHERE label=? AND {where} AND token=coalesce(?, token)",  # noqa: S608 - names are checked
+                (*values.values(), label, held),
             )
 
     def shun(self, provider: str, machine: str, reason: str) -> None:
@@ -216,9 +272,10 @@ class Ledger:
             return self._connection().execute(query, arguments).fetchall()
 
     @contextlib.contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         with self._reading():
             connection = self._connection()
+            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -251,18 +308,33 @@ class Ledger:
             self.path.touch(mode=0o600)
         connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Make the tables, or bring those of an older version up to date; of two processes one does it."""
+        connection.execute("BEGIN IMMEDIATE")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _SCHEMA_VERSION:
-            connection.close()
             raise LedgerError(
                 f"the ledger {self.path} was written by a newer gpuplug (schema {version})",
                 hint="pip install -U gpuplug",
             )
-        connection.executescript(
-            f"BEGIN IMMEDIATE;{_SCHEMA}{prices.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;"
-        )
-        return connection
+        if 0 < version < min(_MIGRATIONS):
+            raise LedgerError(
+                f"the ledger {self.path} is of a time before the first release (schema {version})",
+                hint="move it away to start a new one",
+            )
+        for older in range(version or _SCHEMA_VERSION, _SCHEMA_VERSION):
+            for statement in _MIGRATIONS[older].split(";"):
+                connection.execute(statement)
+        for statement in f"{_SCHEMA}{prices.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION}".split(";"):
+            connection.execute(statement)
+        connection.execute("COMMIT")
 
 
 def _plain(value: str | float | Money | None) -> str | float | None:

@@ -30,10 +30,14 @@ _REMEMBERED = 32
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A provider, and the name under which all processes know this market: platform and address."""
+    """A provider, and the name under which all processes know this market: platform and address.
+
+    What it answers to an account (`keyed`) and to anybody are two things, though the market is one.
+    """
 
     provider: Provider
     key: str
+    keyed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,15 @@ class Board:
     """Offers that meet the question, best first: by the order of the wishes, then by true price.
 
     `dropped` rows made no sense. `age_s` is the age of the oldest part, 0 when all was asked for just now.
-    `troubles` says for each market that could not be asked why, or that it is shown from before.
+    `troubles` says for each market that could not be asked why, or that it is shown from before. `without` names the
+    platforms that answered and have nothing that meets the question.
     """
 
     offers: tuple[Offer, ...]
     dropped: int = 0
     age_s: float = 0.0
     troubles: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -58,6 +64,10 @@ class _Part:
     found: OfferList | None = None
     taken: float = 0.0
     error: GpuplugError | None = None
+
+    def question(self, query: Query) -> str:
+        """Return the name of `query` as it is put to this market."""
+        return keeping.question(query, keyed=self.source.keyed)
 
 
 _Answer = tuple[_Part, OfferList | Exception]
@@ -97,7 +107,7 @@ class Market:
         """Return what was seen of `source` after `since`; a platform that is free is no market and always asked."""
         part = _Part(source)
         if not source.provider.traits.free:
-            self._read(part, keeping.question(query), since)
+            self._read(part, part.question(query), since)
         return part
 
     def _read(self, part: _Part, question: str, since: float) -> bool:
@@ -158,7 +168,7 @@ class Market:
         source = part.source
         if source.provider.traits.free:
             return source.key
-        holder, question = secrets.token_hex(8), keeping.question(query)
+        holder, question = secrets.token_hex(8), part.question(query)
         pace, searches = source.provider.traits.searches, max(1, len(query.gpus))
         wait = self._book.take_turn(source.key, holder, self._now(), pace, searches)
         if self._read(part, question, math.nextafter(began, 0)):  # another process has asked the same meanwhile
@@ -186,7 +196,7 @@ class Market:
         part.error = outcome
 
     def _keep(self, part: _Part, query: Query, found: OfferList) -> None:
-        question, traits = keeping.question(query), part.source.provider.traits
+        question, traits = part.question(query), part.source.provider.traits
         samples = keeping.samples(found.offers, query, part.taken, whole=not traits.market)
         self._book.store(part.source.key, question, Seen(part.taken, keeping.to_bytes(found)), samples)
         self._remember(part.source.key, question, part.taken, found)
@@ -198,7 +208,7 @@ class Market:
     def _fall_back(self, part: _Part, query: Query) -> None:
         """Show what was seen before where a market cannot be asked; a GPU that it does not know is no such case."""
         if part.error is not None and not isinstance(part.error, UnknownNameError):
-            self._read(part, keeping.question(query), 0.0)
+            self._read(part, part.question(query), 0.0)
 
     def _board(self, parts: list[_Part], query: Query) -> Board:
         answered = [part for part in parts if part.found is not None]
@@ -208,12 +218,15 @@ class Market:
         now = self._now()
         lists = [(part.source.provider.traits.free, part.found) for part in answered if part.found is not None]
         offers = [offer for free, found in lists for offer in found.offers if free or not query.unmet(offer)]
+        there = {offer.provider for offer in offers}
+        silent = {part.source.provider.name for part in parts if part.found is None and _trouble(part)}
         ages = [now - part.taken for part in answered if not part.source.provider.traits.free]
         return Board(
             tuple(ranked(offers, query)),
             sum(found.dropped for _, found in lists),
             max(ages, default=0.0),
-            tuple(_trouble(part) for part in parts if part.error and not isinstance(part.error, UnknownNameError)),
+            tuple(trouble for part in parts if (trouble := _trouble(part))),
+            tuple(name for part in parts if (name := part.source.provider.name) not in there | silent),
         )
 
     def _now(self) -> float:
@@ -230,8 +243,11 @@ def ranked(offers: Iterable[Offer], query: Query) -> list[Offer]:
 
 
 def _trouble(part: _Part) -> str:
+    """Say why a market was not asked; "" when it was: a GPU that it does not know is an answer too."""
+    if part.error is None or isinstance(part.error, UnknownNameError):
+        return ""
     shown = "shown from before" if part.found is not None else "not shown"
-    return f"{part.source.provider.name} is {shown}: {part.error.message if part.error else ''}"
+    return f"{part.source.provider.name} is {shown}: {part.error.message}"
 
 
 def _search(part: _Part, query: Query, done: queue.SimpleQueue[_Answer]) -> None:

@@ -20,12 +20,12 @@ _MONEY = frozenset(field.name for field in dataclasses.fields(Offer) if field.ty
 _LEVEL = 1
 
 
-def question(query: Query) -> str:
+def question(query: Query, *, keyed: bool) -> str:
     """Return what names the same question in every process: all that decides which offers come back."""
     wishes = [[gpus.key(wish.name) or wish.name, wish.count] for wish in query.gpus]
     cloud = query.cloud.value if query.cloud else ""
     floors = [query.min_reliability, query.min_down_mbps, query.cuda, list(query.region)]
-    return json.dumps([wishes, query.disk_gb, cloud, query.spot, floors, query.volume_gb, query.network_volume])
+    return json.dumps([wishes, query.disk_gb, cloud, query.spot, floors, query.volume_gb, query.network_volume, keyed])
 
 
 def to_bytes(found: OfferList) -> bytes:

@@ -42,7 +42,7 @@ def _row(offer: Offer, query: Query, *, stated: bool) -> list[str]:
         f"{offer.gpu_count} x {offer.gpu}" if offer.gpu_count > 1 else offer.gpu,
         f"{_vram_gb(offer)} GB" if _vram_gb(offer) else "",
         str(offer.price),
-        str(offer.stopped_price),
+        str(offer.disk_price),
         str(offer.down_price_per_gb),
     ]
     row += [str(query.total(offer))] if stated else []
@@ -73,6 +73,7 @@ def board_data(board: Board, query: Query) -> dict[str, Any]:
         "dropped": board.dropped,
         "age_s": round(board.age_s, 1),
         "troubles": list(board.troubles),
+        "without": list(board.without),
     }
 
 
@@ -86,7 +87,8 @@ def _offer_data(offer: Offer, query: Query) -> dict[str, Any]:
         "vram_gb": _vram_gb(offer),
         "architecture": next((gpu.architecture for gpu in gpus.identify(offer.gpu, offer.vram_mb)), ""),
         "usd_per_hour": offer.price.exact(),
-        "disk_usd_per_hour": offer.stopped_price.exact(),
+        "disk_usd_per_hour": offer.disk_price.exact(),
+        "stopped_usd_per_hour": offer.stopped_price.exact(),
         "sent_usd_per_gb": offer.down_price_per_gb.exact(),
         "fetched_usd_per_gb": offer.up_price_per_gb.exact(),
         "total_usd": query.total(offer).exact(),

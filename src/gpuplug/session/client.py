@@ -40,6 +40,9 @@ class Session:
         on_link: told in words when the link is lost and when it is back; called from another thread.
         timing: patience.
         jitter: returns a number from 0 to 1 that spreads the pauses between attempts.
+
+    Attributes:
+        on_beat: set it to be handed the header of each answer to a heartbeat; called from another thread, raises nothing.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Session:
         self._timing = timing or Timing()
         self._clock = clock
         self._on_link = on_link
+        self.on_beat: Callable[[Mapping[str, Any]], None] = lambda _: None
         self._link = Link(connect, kernel, timing=self._timing, clock=clock, jitter=jitter)
         self._events = EventQueue()
         self._pending = Pending()
@@ -272,3 +276,4 @@ class Session:
                     self._link.drop(connection)
             else:
                 self._pending.arrived(asked)
+                self.on_beat(self._health)

@@ -114,7 +114,8 @@ class Offer:
     """A machine that can be rented now.
 
     `price` is the true price per hour: GPU and the disk that the query asked for; of a spot offer, at `min_bid`.
-    `min_bid` is the least that must be bid per hour for the whole machine, without its disk.
+    `min_bid` is the least that must be bid per hour for the whole machine, without its disk. `disk_price` is what of
+    `price` is the disk's, `stopped_price` what it costs at rest.
     `id` may be short-lived; `machine` is the provider's lasting name of the same machine.
     """
 
@@ -130,6 +131,7 @@ class Offer:
     up_mbps: float = 0.0
     down_price_per_gb: Money = ZERO
     up_price_per_gb: Money = ZERO
+    disk_price: Money = ZERO
     stopped_price: Money = ZERO
     cuda: str = ""
     region: str = ""

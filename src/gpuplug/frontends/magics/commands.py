@@ -15,6 +15,7 @@ from gpuplug.errors import GpuplugError, RemoteError
 from gpuplug.frontends import verbs
 from gpuplug.frontends.magics.drawing import Drawing
 from gpuplug.frontends.magics.lines import takes_codes, without_colour
+from gpuplug.frontends.prices import NothingError
 from gpuplug.frontends.wording import as_command
 
 if TYPE_CHECKING:
@@ -90,13 +91,15 @@ class Commands:
             print(overview() if line.split()[:1] == ["--help"] else config.help_text(verb))  # noqa: T201 - a cell's output
             return
         with self._interruptible():
-            text = (
-                self._talk(verb, options)
-                if verb in verbs.TALKING_VERBS
-                else verbs.VERBS[verb](self.engine, options, print)
-            )
+            text = self._talk(verb, options) if verb in verbs.TALKING_VERBS else self._tell(verb, options)
         if not (options.history and self._charted(options, text)):
             print(text)  # noqa: T201 - a cell's output
+
+    def _tell(self, verb: str, options: Options) -> str:
+        try:
+            return verbs.VERBS[verb](self.engine, options, print)
+        except NothingError as nothing:  # a look that finds nothing is no reason to end "Run all"
+            return nothing.shown
 
     def _charted(self, options: Options, text: str) -> bool:
         """Draw the history of prices where there is a page to draw on, and something to draw."""

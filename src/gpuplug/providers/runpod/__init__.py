@@ -116,7 +116,10 @@ class RunpodProvider:
             made += shelf.offers(stocks, query, count, center, simulated=self._simulated)
         shelf.check_names(found, query)
         if center and not made:
-            raise NoOfferError(f"nothing of that is free in {center}, where network volume {query.network_volume} is")
+            raise NoOfferError(
+                f"nothing of that is free in {center}, where network volume {query.network_volume} is",
+                hint="name more models, or leave --network-volume out",
+            )
         return shelf.rank(made, dropped)
 
     def launch(self, offer: Offer, spec: Spec, label: str) -> str:
@@ -341,7 +344,10 @@ class RunpodProvider:
         found = _list(self._ask(Call("GET", _VOLUMES, safe=True)), "networkVolumes")
         known = [mapping(row) for row in found[:10]]
         names = ", ".join(f"{clean(row.get('id'), 40)} ({clean(row.get('name'), 40)})" for row in known)
-        return UnknownNameError(f"no network volume {volume!r} on runpod", hint=f"one of: {names}" if names else "")
+        return UnknownNameError(
+            f"no network volume {volume!r} on runpod" + ("" if names else "; the account has none"),
+            hint=f"one of: {names}" if names else f"leave --network-volume out, or make one at {refusals.STORAGE_PAGE}",
+        )
 
     def _shelf(self, query: Query, count: int, center: str) -> tuple[list[Stock], int]:
         """Return the GPU types with their stock for `count` GPUs, and the number of rows that make no sense."""

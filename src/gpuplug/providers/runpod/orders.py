@@ -39,7 +39,9 @@ def check_volumes(volume_gb: int, network_volume: str) -> None:
     if volume_gb and volume_gb < LEAST_VOLUME_GB:
         raise UsageError(f"a volume of {volume_gb} GB is too small", hint=f"--volume {LEAST_VOLUME_GB}")
     if network_volume and not _VOLUME.fullmatch(network_volume):
-        raise UsageError(f"{network_volume!r} is no id of a network volume")
+        raise UsageError(
+            f"{network_volume!r} is no id of a network volume", hint="leave --network-volume out, or copy its id there"
+        )
 
 
 def offer_parts(offer: Offer) -> tuple[str, Cloud]:

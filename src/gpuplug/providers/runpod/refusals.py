@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gpuplug.providers._calls import Reply
 
 BILLING_PAGE = "https://console.runpod.io/user/billing"
+STORAGE_PAGE = "https://console.runpod.io/user/storage"
 KEYS_PAGE = "https://console.runpod.io/user/settings"
 REFUSED = 400
 CONFLICT = 409

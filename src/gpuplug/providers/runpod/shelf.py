@@ -176,6 +176,7 @@ def _offer(stock: Stock, query: Query, count: int, gpu: str, center: str, *, sim
         gpu_count=count,
         price=prices.running(total, orders.disk_gb(query.disk_gb), query.volume_gb),
         vram_mb=stock.memory_gb * 1024,
+        disk_price=prices.running(Decimal(0), orders.disk_gb(query.disk_gb), query.volume_gb),
         stopped_price=prices.stopped(query.volume_gb),
         cuda=_cuda(stock, query),
         region=center or _region(stock.centers),

@@ -61,9 +61,11 @@ def offer(row: object, disk_gb: int, *, simulated: bool, spot: bool = False) -> 
         up_mbps=_float(fields.get("inet_up"), 10_000_000),
         down_price_per_gb=_money(fields.get("inet_down_cost")),
         up_price_per_gb=_money(fields.get("inet_up_cost")),
+        disk_price=stopped_price,
         stopped_price=stopped_price,
         cuda=clean(fields.get("cuda_max_good"), 8),
-        region=clean(fields.get("geolocation"), 40),
+        # Where the place is not known the row has only its comma: ", KR".
+        region=clean(fields.get("geolocation"), 40).strip(", "),
         direct_ports=integer(fields.get("direct_port_count"), 0, 65535) or 0,
         cloud=Cloud.SECURE if fields.get("hosting_type") == 1 else Cloud.COMMUNITY,
         spot=spot,

@@ -1,0 +1,44 @@
+"""Who is in touch with an instance is written into the ledger, so that no other process takes it for left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpuplug.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpuplug.ledger import Ledger
+    from gpuplug.types import Clock
+
+NOTED_S = 60.0  # a contact in the ledger is at most so much older than the real one
+
+
+class Contacts:
+    """The contacts of one lease: noted once a minute, and when a cell begins or ends. Used by one thread at a time."""
+
+    def __init__(self, ledger: Ledger, label: str, clock: Clock) -> None:
+        self._ledger = ledger
+        self._label = label
+        self._clock = clock
+        self._noted: tuple[float, int] | None = None
+
+    def waited(self) -> None:
+        """Note that somebody waits for it to come up."""
+        self._note(0)
+
+    def beat(self, health: Mapping[str, Any]) -> None:
+        """Note the answer to a heartbeat; raises nothing, because the next one comes soon."""
+        busy = health.get("busy")
+        self._note(busy if isinstance(busy, int) and 0 <= busy < 1 << 31 else 1)
+
+    def _note(self, busy: int) -> None:
+        now = self._clock.monotonic()
+        if self._noted is not None and self._noted[1] == busy and now - self._noted[0] < NOTED_S:
+            return
+        try:
+            self._ledger.touch(self._label, busy)
+        except LedgerError:
+            return  # the instance counts its own contacts; what needs the ledger will say what is wrong with it
+        self._noted = now, busy

@@ -1,0 +1,170 @@
+"""The end of a lease: asked for, proven, and never called gone before that.
+
+Nothing says "gone" that two listings and a direct reading have not shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplug.errors import AuthError, GpuplugError
+from gpuplug.ledger import Lease, Ledger, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gpuplug.providers import Provider
+    from gpuplug.types import Clock, Instance
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 8.0
+BUDGET_SLACK_S = 60  # until the first cell sets its own deadline, with the same slack for bringing results home
+PROOF_DEADLINE_S = 180.0
+_HELD_POLL_S = 1.0
+_WORTH_SAYING_S = 5.0
+
+
+class Ending:
+    """Ends leases of one ledger. Blocking; every wait has a deadline."""
+
+    def __init__(self, ledger: Ledger, keys: Path, clock: Clock) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._clock = clock
+
+    def destroy(
+        self, provider: Provider, lease: Lease, say: Callable[[str], None], deadline_s: float = PROOF_DEADLINE_S
+    ) -> Lease:
+        """Ask for the end of `lease` and prove it. May be repeated.
+
+        Returns the lease as GONE, or as DESTROYING when the proof did not come before the deadline: then it must
+        be taken as billing. Where nothing boots there is one attempt: who does not answer now will not by waiting.
+        """
+        lease = self._unheld(lease, say, deadline_s)
+        if not lease.instance_id:
+            lease = self._bind_by_label(provider, lease)
+        if not lease.instance_id:
+            return lease if self._held(lease) else self._forget_unknown(provider, lease, deadline_s)
+        lease = self._ledger.move(lease.label, State.DESTROYING)
+        deadline = self._clock.monotonic() + (deadline_s if provider.traits.boots else 0.0)
+        wait = FIRST_WAIT_S
+        self._say_why_it_takes_long(provider, lease, say)
+        while True:
+            trouble = self._terminate(provider, lease)
+            if not trouble and self._proven_gone(provider, lease):
+                return self._gone(lease)
+            # A key that is not accepted will not be by waiting.
+            if isinstance(trouble, AuthError) or self._clock.monotonic() + wait >= deadline:
+                say(f"#{lease.instance_id} is not proven gone: {trouble or 'the provider still lists it'}")
+                return self._ledger.lease(lease.label)
+            self._clock.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT_S)
+
+    def _unheld(self, lease: Lease, say: Callable[[str], None], deadline_s: float) -> Lease:
+        """Wait until the process that is renting `lease` has bound it or given it up, or is late; then take it over."""
+        deadline = self._clock.monotonic() + deadline_s
+        if self._held(lease):
+            say(f"{lease.owner} is just renting {lease.gpu} {lease.provider}: waiting for what comes of it")
+        while self._held(lease) and self._clock.monotonic() < deadline:
+            self._clock.sleep(_HELD_POLL_S)
+            lease = self._ledger.lease(lease.label)
+        return lease if self._held(lease) or not lease.token else self._ledger.take_over(lease.label)
+
+    def _held(self, lease: Lease) -> bool:
+        return lease.held(self._now())
+
+    def _say_why_it_takes_long(self, provider: Provider, lease: Lease, say: Callable[[str], None]) -> None:
+        left_s = provider.traits.list_lag_s - max(0.0, self._now() - lease.created)
+        if left_s > _WORTH_SAYING_S:
+            say(
+                f"#{lease.instance_id} is young and a list may lag by {provider.traits.list_lag_s:.0f} s: the proof of its "
+                f"end takes {left_s + provider.traits.verify_gap_s:.0f} s; an interrupt leaves that to the next looks, "
+                "and until then it counts as billing"
+            )
+
+    def _bind(self, lease: Lease, instance_id: str, **changes: float) -> Lease:
+        """Give `lease` its instance, unless another process has taken it over meanwhile; returns it as it then stands."""
+        return self._ledger.bind(lease.label, lease.token, instance_id, **changes)
+
+    def _bind_by_label(self, provider: Provider, lease: Lease) -> Lease:
+        try:
+            listed = [instance for instance in provider.instances() if instance.label == lease.label]
+        except GpuplugError:
+            return lease  # still unknown: the caller's deadline decides
+        if not listed:
+            return lease
+        found = sorted(listed, key=lambda instance: instance.id)  # every process keeps the same one
+        lease = self._bind(lease, found[0].id)
+        self._end_extra(provider, lease, found)
+        return lease
+
+    def _forget_unknown(self, provider: Provider, lease: Lease, deadline_s: float) -> Lease:
+        """Wait out the list's lag before an unknown create may be called "never made"."""
+        began = self._clock.monotonic()
+        deadline = began + min(deadline_s, provider.traits.list_lag_s + provider.traits.verify_gap_s)
+        while self._clock.monotonic() < deadline:
+            self._clock.sleep(max(FIRST_WAIT_S, provider.traits.verify_gap_s))
+            lease = self._bind_by_label(provider, lease)
+            if lease.instance_id:
+                return self.destroy(provider, lease, lambda _: None, deadline_s)
+        # The wall clock may have been set since: what was waited here counts too.
+        age_s = max(self._now() - lease.created, self._clock.monotonic() - began)
+        if age_s >= provider.traits.list_lag_s and self._absent(provider, lease):
+            return self._never_made(lease, "never appeared")
+        return lease
+
+    def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> GpuplugError | None:
+        """Ask for an end; return what went wrong."""
+        try:
+            provider.terminate(instance_id or lease.instance_id)
+        except GpuplugError as error:
+            return error
+        return None
+
+    def _end_extra(self, provider: Provider, lease: Lease, found: list[Instance]) -> None:
+        """Ask for the end of what one create made beside the instance of `lease`: it would bill, and nobody would use it."""
+        for instance in found:
+            if instance.id != lease.instance_id:
+                self._terminate(provider, lease, instance.id)
+
+    def _absent(self, provider: Provider, lease: Lease) -> bool:
+        """Tell whether the provider's list is there and shows neither the label nor the id; no proof without an answer.
+
+        What it shows of the label beside the lease's own instance is asked to end.
+        """
+        try:
+            seen = provider.instances()
+        except GpuplugError:
+            return False
+        left = [one for one in seen if one.label == lease.label or one.id == lease.instance_id]
+        if lease.instance_id:
+            self._end_extra(provider, lease, left)
+        return not left
+
+    def _proven_gone(self, provider: Provider, lease: Lease) -> bool:
+        lag_s = provider.traits.list_lag_s
+        age_s = self._now() - lease.created
+        if age_s < lag_s:  # neither list nor reading need show yet that it is there
+            self._clock.sleep(min(lag_s, lag_s - age_s))
+        if not self._absent(provider, lease):
+            return False
+        self._clock.sleep(provider.traits.verify_gap_s)
+        try:
+            return self._absent(provider, lease) and provider.show(lease.instance_id) is None
+        except GpuplugError:
+            return False
+
+    def _never_made(self, lease: Lease, note: str) -> Lease:
+        (self._keys / lease.label).unlink(missing_ok=True)
+        return self._ledger.move(lease.label, State.FAILED, ended=self._now(), note=note)
+
+    def _gone(self, lease: Lease) -> Lease:
+        (self._keys / lease.label).unlink(missing_ok=True)
+        # What ended by itself while nobody looked ended at its hard end at the latest.
+        latest = lease.hard_end + BUDGET_SLACK_S
+        by_itself = lease.hard_s and lease.state is not State.DESTROYING
+        return self._ledger.move(lease.label, State.GONE, ended=min(self._now(), latest) if by_itself else self._now())
+
+    def _now(self) -> float:
+        return self._clock.now().timestamp()

@@ -1,0 +1,118 @@
+"""What the ledger believes, brought in line with what the providers list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gpuplug.engine.ending import Ending
+from gpuplug.ledger import FINAL, Lease, Rate, State
+from gpuplug.types import Instance, InstanceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gpuplug.ledger import Ledger
+    from gpuplug.providers import Provider
+    from gpuplug.types import Clock
+
+TOMBSTONE_S = 7 * 86_400.0
+
+
+class Settling(Ending):
+    """Settles leases of one ledger by the providers' lists. A look does not wait for what only time can show."""
+
+    def __init__(self, ledger: Ledger, keys: Path, clock: Clock) -> None:
+        super().__init__(ledger, keys, clock)
+        self._missing: dict[str, float] = {}  # since when the lists do not show the label of a create
+
+    def reconcile(self, provider: Provider, seen: list[Instance]) -> list[Lease]:
+        """Bring the open leases of `provider` in line with its list; returns them as they then stand."""
+        looked = self._clock.monotonic()
+        self.reopen_late(provider, seen, lambda _: None)
+        by_label: dict[str, list[Instance]] = {}
+        for instance in sorted(seen, key=lambda instance: instance.id):  # every process keeps the same one
+            by_label.setdefault(instance.label, []).append(instance)
+        leases = [lease for lease in self._ledger.open_leases() if lease.provider == provider.name]
+        return [self._settle(provider, lease, by_label.get(lease.label, []), looked) for lease in leases]
+
+    def reopen_late(self, provider: Provider, seen: list[Instance], say: Callable[[str], None]) -> None:
+        """Take back that an instance is gone or was never made when the list shows it after all, and ask for its end.
+
+        A create whose reply was lost may come up long after its time; its keys are thrown away by then.
+        """
+        listed = {instance.label: instance for instance in seen}
+        for lease in self._ledger.leases(self._now() - TOMBSTONE_S):
+            instance = listed.get(lease.label)
+            if instance is None or lease.state not in FINAL or lease.provider != provider.name:
+                continue
+            say(
+                f"#{instance.id} {lease.gpu} {provider.name} is listed though it was taken as {lease.state.value}: ending it"
+            )
+            self._ledger.reopen(lease.label, instance.id, instance.price)
+            self._terminate(provider, lease, instance.id)
+
+    def adopt(self, instance: Instance, notebook: str) -> Lease:
+        """Write an instance with our label that this ledger does not know into it: what it costs and its end are ours.
+
+        Its keys lie on the computer that rented it, so that no cell can run there from here.
+        """
+        began = instance.started.timestamp() if instance.started else self._now()
+        lease = Lease(
+            label=instance.label,
+            provider=instance.provider,
+            notebook=notebook,
+            name="",
+            state=State.ADOPTED,
+            gpu=instance.gpu,
+            gpu_count=instance.gpu_count,
+            machine=instance.machine,
+            price=instance.price,
+            stopped_price=instance.price,
+            host_key="",
+            nonce="",
+            lease_s=0,
+            hard_s=0,
+            created=began,
+            instance_id=instance.id,
+            rates=(Rate(began, instance.price),),
+        )
+        self._ledger.intend(lease)
+        return lease
+
+    def observe(self, lease: Lease, instance: Instance) -> Lease:
+        """Note what the instance bills from now on."""
+        if instance.state not in {InstanceState.RUNNING, InstanceState.STOPPED}:
+            return lease
+        if instance.state is InstanceState.RUNNING and instance.price != lease.price:
+            self._ledger.amend(lease.label, price=instance.price)
+        return self._ledger.charge(lease.label, instance.price)
+
+    def _settle(self, provider: Provider, lease: Lease, found: list[Instance], looked: float) -> Lease:
+        if lease.state in {State.INTENT, State.UNKNOWN}:
+            if self._held(lease):
+                return lease  # another process is renting it just now
+            lease = self._ledger.take_over(lease.label) if lease.token else lease
+        if not found:
+            young = 0 <= self._now() - lease.created < provider.traits.list_lag_s
+            if lease.state in {State.INTENT, State.UNKNOWN}:
+                return lease if young else self._not_shown(provider, lease, looked)
+            return lease if young or not self._proven_gone(provider, lease) else self._gone(lease)
+        if lease.state in {State.INTENT, State.UNKNOWN}:
+            lease = self._bind(lease, found[0].id)
+        self._end_extra(provider, lease, found)
+        if lease.state is State.DESTROYING:  # whoever asked for its end has given up or died: never let it go on
+            self._terminate(provider, lease)
+        own = next((instance for instance in found if instance.id == lease.instance_id), None)
+        return lease if own is None else self.observe(lease, own)
+
+    def _not_shown(self, provider: Provider, lease: Lease, looked: float) -> Lease:
+        """Call a create "never made" that the list of `looked` does not show if one a whole lag before did not either.
+
+        When it was sent nobody knows: a laptop may have slept after the intent, and its process died after the create.
+        """
+        first = self._missing.setdefault(lease.label, looked)
+        if looked - first < max(provider.traits.list_lag_s, provider.traits.verify_gap_s):
+            return lease
+        del self._missing[lease.label]
+        return self._never_made(lease, "never appeared")
