@@ -31,9 +31,9 @@ def options_table(verb: str) -> str:
 
 def verbs_table() -> str:
     """Return the Markdown table of the verbs of `%gpu`."""
-    return "\n".join(
-        ["| verb | does |", "|---|---|", *(f"| `%gpu {verb}` | {text} |" for verb, text in config.VERBS.items())]
-    )
+    rows = [f"| `%gpu {verb}` | {text} |" for verb, text in config.VERBS.items()]
+    rows += [f"| `gpuplug {verb}` | {text} |" for verb, text in config.COMMANDS.items()]
+    return "\n".join(["| verb | does |", "|---|---|", *rows])
 
 
 def providers_table() -> str:

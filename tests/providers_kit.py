@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuplug.providers import Access
 from gpuplug.providers._http import HttpClient
 from gpuplug.testing import FakeClock
 from gpuplug.types import Clock, Secret
+
+if TYPE_CHECKING:
+    import ssl
 
 WAIT_S = 15.0
 KEY = "canary-account-key-0123456789"
@@ -56,18 +59,22 @@ Script = Callable[[Seen], Answer]
 class Api:
     """Answers each `"METHOD /path"` from its list; the last answer of a list is repeated."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
         self._script: dict[str, list[Answer | Script]] = {}
         self._changed = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._scheme = "http"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+            self._scheme = "https"
         self._server.daemon_threads = False
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     def on(self, route: str, *answers: Answer | Script) -> None:
         with self._changed:
@@ -142,8 +149,8 @@ def access(url: str, clock: Clock | None = None, home: str = "") -> Access:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Api]:
-    api = Api()
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[Api]:
+    api = Api(tls)
     try:
         yield api
     finally:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import gzip
+import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -36,6 +40,14 @@ def key_pair() -> tuple[Secret, str]:
     private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
     return Secret(private), public
+
+
+def assignments(command: str) -> dict[str, str]:
+    """Return what a start command sets for its scripts."""
+    blob = re.search(r"printf %s ([A-Za-z0-9+/=]+)\|base64", command)
+    assert blob is not None
+    lines = gzip.decompress(base64.b64decode(blob[1])).decode().splitlines()
+    return dict(line.split("=", 1) for line in itertools.takewhile(lambda line: line.startswith("GP_"), lines))
 
 
 def eventually(check: Callable[[], bool], what: str) -> None:

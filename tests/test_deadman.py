@@ -314,9 +314,9 @@ def test_a_cell_that_uses_up_all_processes_does_not_end_the_switch(api: Api, she
             if user and not path.is_symlink():
                 os.chown(path, 65534, 65534)
         variables = {"PATH": f"{machine.root / 'shell'}:{machine.path}"}
+        machine.uptime(2000)
         command: list[str | Path] = ["sh", machine.state / "deadman.sh", machine.state]
         with subprocess.Popen(command, env=variables, stderr=subprocess.DEVNULL, user=user) as switch, _ending(switch):
-            machine.uptime(2000)
             machine.beats()
             eventually(lambda: machine.read("state") == "armed", "armed")
             _, most = resource.getrlimit(resource.RLIMIT_NPROC)

@@ -42,7 +42,7 @@ def home(tmp_path: Path, market: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("verb", ["status", "prices", "ls", "down", "spend"])
+@pytest.mark.parametrize("verb", ["status", "prices", "ls", "down", "spend", "reap"])
 @pytest.mark.usefixtures("home")
 def test_every_command_succeeds_with_data_on_stdout_and_nothing_on_stderr(
     verb: str, capsys: pytest.CaptureFixture[str]
@@ -62,7 +62,7 @@ def test_a_home_that_cannot_be_made_is_one_line_and_a_hint(home: Path) -> None:
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.parametrize("verb", ["status", "prices", "ls", "down", "spend"])
+@pytest.mark.parametrize("verb", ["status", "prices", "ls", "down", "spend", "reap"])
 @pytest.mark.usefixtures("home")
 def test_every_command_answers_with_one_line_of_json_when_asked_to(
     verb: str, capsys: pytest.CaptureFixture[str]

@@ -24,6 +24,7 @@ from runpod_rows_kit import (
     scripted,
     spec,
 )
+from switch_kit import assignments
 
 from gpuplug.errors import (
     AuthError,
@@ -83,7 +84,10 @@ def test_what_is_sent_to_rent(market: Parts) -> None:
         "entrypoint": ["/bin/sh"],
     }
     assert shell == "-c"
-    assert f"GP_URL_HEAD={api.url}/v2/pods/ GP_ID_VAR=RUNPOD_POD_ID GP_KEY_VAR=RUNPOD_API_KEY" in script
+    set_there = assignments(script)
+    address = [set_there[name] for name in ("GP_URL_HEAD", "GP_ID_VAR", "GP_KEY_VAR")]
+    assert address == [f"{api.url}/v2/pods/", "RUNPOD_POD_ID", "RUNPOD_API_KEY"]
+    assert "GP_URL_TAIL" not in set_there
 
 
 def test_the_body_has_no_field_that_the_published_description_lacks(market: Parts) -> None:
@@ -240,7 +244,7 @@ def test_spot_is_rented_through_graphql_with_its_bid_for_each_gpu(market: Parts)
     assert env["GPUPLUG_ID"] == LABEL
     assert env["GPUPLUG_BID"] == "0.333333"
     assert args["entrypoint"] == ["/bin/sh"]
-    assert "GP_URL_HEAD=" in args["cmd"][1]
+    assert assignments(args["cmd"][1])["GP_ID_VAR"] == "RUNPOD_POD_ID"
     assert order == {
         "bidPerGpu": 0.333333,
         "name": LABEL,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from providers_kit import KEY, Answer, access
+from switch_kit import assignments
 from vast_kit import ASK, DELETE, LABEL, NO_SUCH_ASK, offer, scripted, spec
 
 from gpuplug.errors import (
@@ -63,7 +64,9 @@ def test_what_is_sent_to_rent(market: Parts) -> None:
         "cancel_unavail": True,
     }
     assert len(onstart) <= 4048
-    assert f"GP_URL_HEAD={api.url}/api/v0/instances/ GP_ID_VAR=CONTAINER_ID GP_URL_TAIL=/" in onstart
+    set_there = assignments(onstart)
+    address = [set_there[name] for name in ("GP_URL_HEAD", "GP_ID_VAR", "GP_URL_TAIL")]
+    assert address == [f"{api.url}/api/v0/instances/", "CONTAINER_ID", "/"]
     assert KEY not in sent.body.decode()
 
 

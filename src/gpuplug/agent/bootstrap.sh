@@ -10,31 +10,13 @@ state=$home/.gpuplug
 key=$etc/ssh_host_ed25519_key
 mkdir -p "$state/switch" "$home/.ssh" "$etc"
 chmod 700 "$state" "$state/switch" "$home/.ssh"
-quoted() {
-  printf "%s='" "$1"
-  printf %s "$2" | sed "s/'/'\\\\''/g"
-  echo "'"
-}
-# What is in effect, for the switch and for whoever rotates the host key later. No secret is in it.
-{
-  quoted GP_HOME "$home"
-  quoted GP_ETC_SSH "$etc"
-  quoted GP_INIT_ENVIRON "$init"
-  quoted GP_UPTIME "${GP_UPTIME:-/proc/uptime}"
-  quoted GP_SSHD_PID "${GP_SSHD_PID-}"
-  quoted GP_SSHD "${GP_SSHD:-/usr/sbin/sshd}"
-  quoted GP_PERIOD "${GP_PERIOD:-5}"
-  quoted GP_URL_HEAD "$GP_URL_HEAD"
-  quoted GP_URL_TAIL "$GP_URL_TAIL"
-  quoted GP_ID_VAR "$GP_ID_VAR"
-  quoted GP_KEY_VAR "$GP_KEY_VAR"
-  quoted GP_LEASE "$GP_LEASE"
-  quoted GP_HARD "$GP_HARD"
-  quoted GP_BUDGET "$GP_BUDGET"
-} >"$state/env.new"
-mv -f "$state/env.new" "$state/env"
 host_key=$GP_HOST_KEY
 unset GP_HOST_KEY
+# What is in effect, for the switch and for whoever rotates the host key later. No secret is in it; `set` writes what a shell can read.
+GP_HOME=$home GP_ETC_SSH=$etc GP_INIT_ENVIRON=$init
+: "${GP_UPTIME:=/proc/uptime}" "${GP_PERIOD:=5}" "${GP_SSHD_PID:=}" "${GP_SSHD:=/usr/sbin/sshd}" "${GP_URL_TAIL:=}"
+set | grep '^GP_' >"$state/env.new"
+mv -f "$state/env.new" "$state/env"
 # 1. The switch, in a session of its own so that nothing that ends this one ends it.
 if command -v setsid >/dev/null 2>&1; then
   setsid sh "$state/deadman.sh" "$state" </dev/null >/dev/null 2>&1 &
@@ -65,7 +47,7 @@ fi
 chmod 600 "$home/.ssh/authorized_keys"
 # 4. Tell sshd to read the key again, or start one.
 pid=
-if [ "${GP_SSHD_PID-}" ]; then
+if [ "$GP_SSHD_PID" ]; then
   read -r pid _ 2>/dev/null <"$GP_SSHD_PID"
 elif [ -r /run/sshd.pid ]; then
   read -r pid _ </run/sshd.pid
@@ -79,8 +61,8 @@ else
 fi
 case $pid in '' | *[!0-9]*) pid= ;; esac
 if ! { [ "$pid" ] && kill -HUP "$pid" 2>/dev/null; }; then
-  [ "${GP_SSHD-}" ] || mkdir -p /run/sshd
-  "${GP_SSHD:-/usr/sbin/sshd}" </dev/null >/dev/null 2>&1
+  [ "$GP_SSHD" != /usr/sbin/sshd ] || mkdir -p /run/sshd
+  "$GP_SSHD" </dev/null >/dev/null 2>&1
 fi
 # 5. The line that lets the client pin the key before it connects: the one that is served, where it can be asked for.
 #    Some providers log only what process 1 prints.

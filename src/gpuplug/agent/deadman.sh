@@ -8,11 +8,11 @@ state=$1
 # shellcheck source=/dev/null
 . "$state/env"
 cd "$state/switch" || exit 1
-trap '' HUP INT
-# One for each boot. The number alone proves nothing after a restart: another process may have it now.
+trap '' HUP INT TERM
+# One for each boot. The number alone proves nothing after a restart: another process may have it now, or this one.
 if [ -z "$2" ] && ! (set -C && echo $$ >pid) 2>/dev/null; then
   read -r holder _ <pid
-  if [ "$holder" ] && kill -0 "$holder" 2>/dev/null &&
+  if [ "$holder" ] && [ "$holder" != $$ ] && kill -0 "$holder" 2>/dev/null &&
     tr '\0' ' ' <"/proc/$holder/cmdline" | grep -qF "deadman.sh $state"; then exit 0; fi
   echo $$ >pid
 fi
@@ -21,6 +21,7 @@ look() {
   # Without a readable clock the periods are counted.
   if read -r up _ <"$GP_UPTIME"; then up=${up%%.*}; else up=; fi
   case $up in '' | *[!0-9]*) now=$((now + ${GP_PERIOD%%.*})) ;; *) now=$up ;; esac
+  say beat "$now"
 } 2>/dev/null
 say() {
   echo "$2" >"$1.new" && mv -f "$1.new" "$1"
@@ -38,21 +39,24 @@ variable() {
   case $1 in '' | *[!A-Z0-9_]*) return ;; esac
   tr '\0' '\n' <"$GP_INIT_ENVIRON" | sed -n "s/^$1=//p" | head -n 1
 } 2>/dev/null
+# call METHOD [LOOSE]: with LOOSE whoever answers need not prove who it is.
 # The key goes through a pipe: in an argument every process could read it. Python's own name is turned away by some.
 call() {
   if command -v curl >/dev/null; then
     printf 'header = "Authorization: Bearer %s"\n' "$key" |
-      curl -q -sS -f -m 10 -X "$1" -K - "$url" && return
+      curl -q -sS -f -m 10 ${2:+-k} -X "$1" -K - "$url" && return
+    look
   fi
   if wget --version 2>/dev/null | grep -q GNU; then
     # It takes no pipe: a file that is gone at once, readable by root alone.
     printf 'header = Authorization: Bearer %s\n' "$key" >wgetrc
-    wget --config=wgetrc -nv -O - -T 10 -t 1 --max-redirect=0 --method="$1" "$url"
+    wget --config=wgetrc -nv -O - -T 10 -t 1 --max-redirect=0 ${2:+--no-check-certificate} --method="$1" "$url"
     code=$?
     rm -f wgetrc
     [ "$code" -ne 0 ] || return 0
+    look
   fi
-  printf %s "$key" | python3 -c 'import sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[2], method=sys.argv[1], headers={"Authorization": "Bearer " + sys.stdin.read(), "User-Agent": "gpuplug"}), timeout=10).read().decode())' "$1" "$url"
+  printf %s "$key" | python3 -c 'import ssl, sys, urllib.request as u; print(u.urlopen(u.Request(sys.argv[2], method=sys.argv[1], headers={"Authorization": "Bearer " + sys.stdin.read(), "User-Agent": "gpuplug"}), timeout=10, context=ssl._create_unverified_context() if sys.argv[3] else None).read().decode())' "$1" "$url" "$2"
 }
 identify() {
   key=$(variable "$GP_KEY_VAR")
@@ -71,15 +75,6 @@ arm() {
   why="the provider does not know instance $id"
   case $reply in *"$id"*) ;; *) return 1 ;; esac
 }
-rest() {
-  count=$1
-  while [ "$count" -gt 0 ]; do
-    sleep "$GP_PERIOD"
-    look
-    say beat "$now"
-    count=$((count - 1))
-  done
-}
 end() {
   say state "ending $1"
   for file in "$state"/kernels/*/pid; do
@@ -88,18 +83,26 @@ end() {
   done
   pause=1
   while :; do
-    rest "$pause"
-    identify && call DELETE >/dev/null 2>&1
+    count=$pause
+    while [ "$count" -gt 0 ]; do
+      sleep "$GP_PERIOD"
+      look
+      count=$((count - 1))
+    done
+    # Bare images lack roots, and a wrong clock makes every certificate invalid. The key can do no more than this.
+    identify && { call DELETE || call DELETE loose; } >/dev/null 2>error
     pause=$((pause < 6 ? pause * 2 : 12))
   done
 }
-look
-begin=${2:-$now}
+begin=$2
 # A shell ends when it cannot fork, and a cell may use up all processes: then it starts itself again, without a fork.
 trap 'exec sh "$state/deadman.sh" "$state" "$begin"' EXIT
+look
+begin=${2:-$now}
 if [ -z "$2" ]; then
   # Deadlines of an earlier boot are over: the host's clock went on while the container stood still.
   rm -f contact lease hard budget
+  [ ! -e keep ] || say keep $((begin + (GP_BUDGET > 0 ? GP_BUDGET : GP_HARD)))
   say contact "$begin"
   say lease "$GP_LEASE"
   say hard $((begin + GP_HARD))
@@ -110,16 +113,17 @@ armed=
 turn=0
 while :; do
   look
-  say beat "$now"
   contact=$(number contact "$begin")
   # A contact in the future would keep the lease for ever.
   [ "$contact" -le $((now + 60)) ] || contact=$begin
-  [ $((contact + $(number lease "$GP_LEASE"))) -gt "$now" ] || end lease
+  # Results that nobody has are waited for as long as the cell's budget pays: until `keep`.
+  [ $((contact + $(number lease "$GP_LEASE"))) -gt "$now" ] || [ "$(number keep 0)" -gt "$now" ] || end lease
   [ "$(number hard $((begin + GP_HARD)))" -gt "$now" ] || end hard
   # No file is no budget: the client may take it back.
   if [ -e budget ] && [ "$(number budget $((begin + (GP_BUDGET > 0 ? GP_BUDGET : GP_HARD))))" -le "$now" ]; then end budget; fi
-  if [ -z "$armed" ] && { [ "$turn" -lt 3 ] || [ $((turn % 12)) -eq 0 ]; }; then
-    if arm; then armed=yes && say state armed; else say state "unarmed $why"; fi
+  # Tested again now and then: a network can be closed and a key withdrawn later.
+  if [ $((turn % ${armed:-12})) -eq 0 ] || { [ -z "$armed" ] && [ "$turn" -lt 3 ]; }; then
+    if arm; then armed=120 && say state armed; else armed= && say state "unarmed $why"; fi
   fi
   turn=$((turn + 1))
   sleep "$GP_PERIOD"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuplug.config.convert import Terms, duration
-    from gpuplug.config.grammar import CELL, OPTIONS, VERBS, Option, table
+    from gpuplug.config.grammar import CELL, COMMANDS, OPTIONS, VERBS, Option, table
     from gpuplug.config.keys import Key, choose_platforms, find_key
     from gpuplug.config.limits import Limit, Standing, keep, standing_budgets, wanted
     from gpuplug.config.options import Options, help_text, parse, verb_of
@@ -22,7 +22,7 @@ _PARTS = {
     "limits": ("Limit", "Standing", "keep", "standing_budgets", "wanted"),
     "options": ("Options", "help_text", "parse", "verb_of"),
     "places": ("KEY_PLACES", "base_url", "enabled", "home"),
-    "grammar": ("CELL", "OPTIONS", "VERBS", "Option", "table"),
+    "grammar": ("CELL", "COMMANDS", "OPTIONS", "VERBS", "Option", "table"),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -35,6 +35,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker r
 
 __all__ = [
     "CELL",
+    "COMMANDS",
     "KEY_PLACES",
     "OPTIONS",
     "VERBS",

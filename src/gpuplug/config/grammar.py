@@ -57,12 +57,16 @@ VERBS: dict[str, str] = {
     "stop": "let this notebook's instances rest: the disk stays and bills: stop [NAME...]",
     "start": "start what rests and reach it: start [NAME...]",
     "extend": "put off the hard end of this notebook's instances: extend 1h [NAME...]",
-    "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
+    "adopt": "take an instance of a notebook that is gone, or count and end one that another computer rented: adopt ID...",
     "ls": "every instance of the account that carries our label, and what each costs",
     "files": "the files in the working folder on the instance",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "spend": "what was spent: today, in the last thirty days, by instance",
     "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one; raising one asks",
+}
+# What only the command has: it needs no notebook, and a notebook no timer.
+COMMANDS: dict[str, str] = {
+    "reap": "end what nobody uses and prove it; ask about what only you can decide; --install does it by a timer",
 }
 TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt", "budget"})
 
@@ -282,10 +286,12 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "data for programs",
-        ("status", "prices", "ls", "spend", "budget", "down"),
+        ("status", "prices", "ls", "spend", "budget", "down", "reap"),
         command_only=True,
     ),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
+    Option(("--install",), "install", None, "off", "", "let a timer of this computer do it every 5 minutes", ("reap",)),
+    Option(("--uninstall",), "uninstall", None, "off", "", "remove that timer", ("reap",)),
     Option(
         ("--cross-check",),
         "cross_check",
@@ -302,7 +308,7 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "show this help",
-        (CELL, *VERBS),
+        (CELL, *VERBS, *COMMANDS),
     ),
 )
 

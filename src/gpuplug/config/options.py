@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gpuplug.config.convert import Terms, dollars, terms
-from gpuplug.config.grammar import CELL, TAKES_WORDS, VERBS, Option, table
+from gpuplug.config.grammar import CELL, COMMANDS, TAKES_WORDS, VERBS, Option, table
 from gpuplug.errors import UnknownOptionError, UsageError
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class Options:
     history: bool = False
     json: bool = False
     all: bool = False
+    install: bool = False
+    uninstall: bool = False
     cross_check: bool = False
     help: bool = False
     words: tuple[str, ...] = ()
@@ -165,7 +167,8 @@ def verb_of(line: str) -> tuple[str, str]:
 
 def help_text(verb: str, *, command: bool = False) -> str:
     """Return the help of `verb` as plain text."""
-    summary = "Run this cell on a rented GPU." if verb == CELL else VERBS[verb][:1].upper() + VERBS[verb][1:] + "."
+    told = {CELL: "run this cell on a rented GPU", **VERBS, **COMMANDS}[verb]
+    summary = told[:1].upper() + told[1:] + "."
     lines = [f"{title(verb)} [options]", "", summary, ""]
     for option in table(verb, command=command):
         left = ", ".join(option.flags) + (f" {option.metavar}" if option.metavar else "")

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gpuplug.config import Limit, Options, Terms
-    from gpuplug.engine.doctor import Finding
+    from gpuplug.engine import doctor
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan
+    from gpuplug.engine.reconciling import Finding
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
     from gpuplug.market import Board, Series
@@ -120,7 +121,7 @@ class Engine:
         from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         if (lease := self._inventory.warm(plan.options)) is not None:
-            return explain(plan, None, on_warm(lease))
+            return explain(plan, None, on_warm(lease), self._inventory.doubts(lease, plan.options))
         try:
             quote = self._quoting.offers(plan.options)
         except (NoOfferError, TooDearError) as error:
@@ -170,6 +171,7 @@ class Engine:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
         warm = self._inventory.warm(options)
         if warm is not None:
+            talk.note(self._inventory.doubts(warm, options))
             return self._relink(warm, options, talk)
         return self._acquire(options, talk)
 
@@ -207,9 +209,20 @@ class Engine:
         return extended
 
     def adopt(self, options: Options) -> list[Lease]:
-        """Take instances that carry our label and that another ledger rented into this one, by their ids."""
-        strangers = [self._inventory.stranger(word) for word in options.words]
-        return [self._renting.adopt(instance, self.notebook) for instance in strangers]
+        """Take what another computer, or a notebook that is not in touch any more, has rented, by ids: it is this one's now."""
+        return [self._adopt(word) for word in options.words]
+
+    def _adopt(self, word: str) -> Lease:
+        if (own := self._inventory.left_behind(word)) is not None:
+            return self.ledger.amend(own.label, notebook=self.notebook, name="")
+        return self._renting.adopt(self._inventory.stranger(word), self.notebook)
+
+    def reap(self, say: Callable[[str], None]) -> list[Finding]:
+        """Look at everything that may bill, end what is left alone, and prove each end; rents nothing."""
+        from gpuplug.engine.reconciling import Reconciler  # noqa: PLC0415 - only who asks needs it
+
+        reconciler = Reconciler(self.ledger, self._renting, self.provider, self.clock)
+        return reconciler.reap(config.enabled(), say)
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
@@ -230,7 +243,7 @@ class Engine:
         rows = json.loads(live.session.request("list").payload)
         return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
 
-    def examine(self, options: Options) -> Iterator[Finding]:
+    def examine(self, options: Options) -> Iterator[doctor.Finding]:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 

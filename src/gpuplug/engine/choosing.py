@@ -181,21 +181,22 @@ def _under_a_floor(excluded: Sequence[Offer], query: Query, where: str) -> NoOff
 
     def distance(offer: Offer) -> tuple[bool, int, float, int]:
         missed = query.unmet(offer)
-        unknown = any(not _is_known(offer, name) for name in missed)
+        unknown = any(not is_known(offer, name) for name in missed)
         return unknown, len(missed), -_value(offer, missed[0]), offer.price.micros
 
     nearest = min(excluded, key=distance)
     missed = query.unmet(nearest)
     best = "best" if len(missed) == 1 else "nearest"
-    has = ", ".join(_has(nearest, name) for name in missed)
+    had = ", ".join(has(nearest, name) for name in missed)
     return NoOfferError(
         f"no {_wanted(query)} with {_floors(query, missed)} on {where}; "
-        f"the {best} has {has} ({nearest.gpu} at {nearest.price}/h)",
+        f"the {best} has {had} ({nearest.gpu} at {nearest.price}/h)",
         hint=" ".join(_type_instead(nearest, name) for name in missed),
     )
 
 
-def _is_known(offer: Offer, floor: str) -> bool:
+def is_known(offer: Offer, floor: str) -> bool:
+    """Tell whether it is known how `offer` stands to a floor that it does not meet."""
     told = {"min_down_mbps": offer.down_mbps, "region": offer.region, "cloud": offer.cloud}
     return bool(told.get(floor, True))
 
@@ -207,7 +208,8 @@ def _value(offer: Offer, floor: str) -> float:
     return {"min_reliability": offer.reliability, "min_down_mbps": offer.down_mbps}.get(floor, 0.0)
 
 
-def _has(offer: Offer, floor: str) -> str:
+def has(offer: Offer, floor: str) -> str:
+    """Say what `offer` has where a floor was asked for."""
     cloud = offer.cloud.value if offer.cloud else "no known"
     return {
         "min_reliability": f"{_cut(offer.reliability, 4)}",
@@ -215,6 +217,7 @@ def _has(offer: Offer, floor: str) -> str:
         "cuda": f"CUDA {offer.cuda}",
         "region": f"region {offer.region or 'unknown'}",
         "cloud": f"{cloud} cloud",
+        "spot": "spot" if offer.spot else "no spot machine",
     }[floor]
 
 

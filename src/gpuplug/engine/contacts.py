@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gpuplug.types import Clock
 
 NOTED_S = 60.0  # a contact in the ledger is at most so much older than the real one
+IN_TOUCH_S = 180.0  # who was heard of less long ago is in touch
 
 
 class Contacts:

@@ -20,7 +20,7 @@ _EXAMPLE_S = 600
 def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
     """Return the dry run as text; `offer` is None when an instance is warm or none can be had: `wait` says which.
 
-    `why` it is the first.
+    `why` it is the first, or what is not known of the warm one.
     """
     lines = [references.ship_tree(plan.references)]
     lines += [f"  {value.name}  {value.shown}  ({value.reason})" for value in plan.values]
@@ -30,7 +30,7 @@ def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
     size = references.total_size(plan.references.files) + sum(len(value.payload) for value in plan.values)
     lines.append(f"at most {outputs.size_text(size)} to send, about {size / _SLOW_LINK_BYTES_S:.0f} s at 20 Mbit/s")
     if offer is None:
-        lines.append(wait)
+        lines += [wait, why] if why else [wait]
     else:
         lines += [why] if why else []
         simulated = " (simulated)" if offer.simulated else ""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug import config
+from gpuplug.engine.contacts import IN_TOUCH_S
 from gpuplug.engine.settling import TOMBSTONE_S
+from gpuplug.engine.suiting import Suit, suit
 from gpuplug.errors import GpuplugError, TooDearError, UnknownNameError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.types import ZERO, Money
@@ -80,31 +82,50 @@ class Inventory:
                 say(f"{name} cannot be asked whether anything has come up late: {error.message}")
 
     def warm(self, options: Options) -> Lease | None:
-        """Return the newest lease of this notebook that may still be used, if the options allow it.
+        """Return the newest lease of this notebook that may still be used and meets the options.
 
         Raises:
             TooDearError: it costs more than the cap that was typed for this cell.
+            UsageError: there is one, and it does not meet what was typed: none is rented beside it without a word.
         """
         if options.new:
             return None
+        named = [lease for lease in self._mine() if lease.name == options.name and lease.state in _USABLE]
         platforms = config.choose_platforms(options.platform)
-        usable = [lease for lease in self._mine() if self._fits(lease, options) and lease.provider in platforms]
-        if not usable:
+        here = [lease for lease in named if lease.provider in platforms]
+        if not here:
+            self._refuse_elsewhere(named, platforms)
             return None
-        if "max_price" in options.typed and usable[-1].price > options.max_price:
+        suited = [lease for lease in here if not self._suit(lease, options).unmet]
+        if not suited:
+            raise _unsuited(here[-1], self._suit(here[-1], options))
+        if "max_price" in options.typed and suited[-1].price > options.max_price:
             raise TooDearError(
-                f"the instance of this notebook, #{usable[-1].instance_id}, costs {usable[-1].price}/h, above {options.max_price}/h",
+                f"the instance of this notebook, #{suited[-1].instance_id}, costs {suited[-1].price}/h, above {options.max_price}/h",
                 hint="--new rents another one; %gpu down ends this one",
             )
-        return usable[-1]
+        return suited[-1]
 
-    @staticmethod
-    def _fits(lease: Lease, options: Options) -> bool:
-        if lease.name != options.name or lease.state not in _USABLE:
-            return False
-        if not options.gpu or not lease.price.micros:
-            return True
-        return any(wish.matches(lease.gpu, lease.gpu_count) for wish in options.gpu)
+    def doubts(self, lease: Lease, options: Options) -> str:
+        """Say of which typed options it is not known whether `lease` meets them; "" when there is none."""
+        untold = self._suit(lease, options).untold
+        if not untold:
+            return ""
+        return f"whether #{lease.instance_id} meets {_listed(untold)} cannot be told, and it is used; --new rents another one"
+
+    def _suit(self, lease: Lease, options: Options) -> Suit:
+        return suit(lease, self._ledger.orders.of(lease.label), options)
+
+    def _refuse_elsewhere(self, named: list[Lease], platforms: tuple[str, ...]) -> None:
+        """Raise UsageError where a second instance would be rented beside one that bills on another platform."""
+        billing = [lease for lease in named if lease.price.micros]
+        if billing and not all(self._platforms.get(name).traits.free for name in platforms):
+            raise UsageError(
+                f"the instance of this notebook, {billing[-1].gpu} {billing[-1].provider} #{billing[-1].instance_id}, "
+                f"is not on {' or '.join(platforms)}",
+                billing=f"it bills {billing[-1].rate}/h",
+                hint=f"--new rents one there beside it; %gpu down ends it; -p {billing[-1].provider} uses it",
+            )
 
     def meant(self, options: Options, *, resting: bool = False) -> list[Lease]:
         """Return the leases that a user names, or else all of the notebook's; with `resting` only stopped ones of these.
@@ -117,16 +138,31 @@ class Inventory:
             return [_named(word.removeprefix("#"), leases) for word in options.words]
         return [lease for lease in self._mine() if lease.state is State.STOPPED or not resting]
 
+    def left_behind(self, word: str) -> Lease | None:
+        """Return this computer's own lease of another notebook that nobody is in touch with; None when it is not one of ours.
+
+        Raises:
+            UsageError: it is this notebook's own, or its notebook is in touch with it.
+        """
+        word = word.removeprefix("#")
+        own = next((one for one in self._ledger.open_leases() if word in {one.instance_id, one.label}), None)
+        if own is None:
+            return None
+        if own.notebook == self._notebook:
+            raise UsageError(f"#{word} is this notebook's own already", hint="%gpu ls")
+        if own.contact is not None and self._clock.now().timestamp() - own.contact <= IN_TOUCH_S:
+            raise UsageError(
+                f"#{word} is in use by {own.notebook}", hint=f"%gpu down {word} ends it; %gpu up rents another one"
+            )
+        return own
+
     def stranger(self, word: str) -> Instance:
         """Return an instance with our label that this ledger does not know.
 
         Raises:
-            UsageError: it is this computer's own.
             UnknownNameError: no platform lists it with our label.
         """
         word = word.removeprefix("#")
-        if any(word in {lease.instance_id, lease.label} for lease in self._ledger.open_leases()):
-            raise UsageError(f"#{word} is this computer's own already", hint="%gpu ls")
         for name in config.enabled():
             for instance in self._platforms.get(name).instances():
                 if word in {instance.id, instance.label}:
@@ -151,3 +187,16 @@ def _named(word: str, leases: list[Lease]) -> Lease:
         f"no instance {word!r} of this computer; open ones: {known}",
         hint="%gpu ls, and %gpu adopt ID for what another computer rented",
     )
+
+
+def _unsuited(lease: Lease, found: Suit) -> UsageError:
+    has = ", ".join(f"{flag} (it has {had})" for flag, had in found.unmet.items())
+    return UsageError(
+        f"the instance of this notebook, {lease.gpu} {lease.provider} #{lease.instance_id}, does not meet {has}",
+        billing=f"it bills {lease.rate}/h" if lease.price.micros else "",
+        hint=f"--new or --name NAME takes another one beside it; without {_listed(tuple(found.unmet))} it is used",
+    )
+
+
+def _listed(flags: tuple[str, ...]) -> str:
+    return " and ".join(flags)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine.contacts import NOTED_S
+from gpuplug.engine.contacts import IN_TOUCH_S, NOTED_S
 from gpuplug.engine.platforms import Platforms
 from gpuplug.engine.renting import Renting
 from gpuplug.engine.settling import TOMBSTONE_S
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from gpuplug.providers import Provider
     from gpuplug.types import Clock
 
-IN_TOUCH_S = 180.0  # who was heard of less long ago is in touch: contacts are noted once a minute
 _SLACK_S = 120.0  # the instance's own switch comes first
 _BOOT_S = 1_200.0  # the hard end of what was never reached counts from a boot that nobody saw
 _AGAIN_S = NOTED_S + 15.0  # whoever is in touch says so at least once in that time, whatever the wall clock does
 _MOST_SKEW_S = 300.0
+_EARLY = 0.8  # a process that looks each minute must not find its own turn not yet over
 
 
 class Found(enum.Enum):
@@ -168,7 +168,7 @@ class Reconciler:
             return self._finding(Found.USED, "in use", lease)
         if lease.contact is None:
             return self._finding(Found.ASKED, "when anybody was last in touch is not known", lease)
-        alone = f"nobody is in touch for {_span(now - lease.contact)}"
+        alone = f"nobody is in touch for {span(now - lease.contact)}"
         if lease.busy:
             return self._finding(Found.ASKED, f"{alone}; a cell was running there", lease)
         return self._finding(Found.ALONE, alone, lease)
@@ -178,10 +178,10 @@ class Reconciler:
         """Say what of the terms is over for good; "" while something may still go on there."""
         boot_s = _BOOT_S if lease.begun is None else 0.0
         if lease.hard_s and now > lease.hard_end + boot_s + _SLACK_S:
-            return f"its hard end was {_span(now - lease.hard_end)} ago"
+            return f"its hard end was {span(now - lease.hard_end)} ago"
         if lease.lease_end is None or lease.busy or now <= lease.lease_end + _SLACK_S:
             return ""
-        return f"nobody was in touch for {_span(now - (lease.contact or now))}, and its lease is {_span(lease.lease_s)}"
+        return f"nobody was in touch for {span(now - (lease.contact or now))}, and its lease is {span(lease.lease_s)}"
 
     def _end_if_sure(self, provider: Provider, lease: Lease, over: str) -> Finding:
         """Ask for the end of a lease that is over, unless somebody may be in touch after all, or the clock is wrong."""
@@ -213,7 +213,7 @@ class Reconciler:
         except GpuplugError as error:
             return f"{provider.name} does not tell the time: {error.message}"
         skew_s = 0.0 if told is None else (self._clock.now() - told).total_seconds()
-        return "" if abs(skew_s) <= _MOST_SKEW_S else f"it differs by {_span(abs(skew_s))} from that of {provider.name}"
+        return "" if abs(skew_s) <= _MOST_SKEW_S else f"it differs by {span(abs(skew_s))} from that of {provider.name}"
 
     def _ended(self, lease: Lease, why: str) -> Finding:
         found = Found.GONE if lease.state is State.GONE else Found.NEVER_MADE
@@ -227,6 +227,7 @@ class Reaper:
     """A reconciler with a ledger and adapters of its own, for a thread, a server or a timer beside the kernel."""
 
     def __init__(self, home: Path, clock: Clock) -> None:
+        self._clock = clock
         self._ledger = Ledger(home, clock)
         self._platforms = Platforms(home, clock)
         renting = Renting(self._ledger, home / "keys", clock)
@@ -236,13 +237,23 @@ class Reaper:
         """Look once at every platform with a key, as `Reconciler.look` does."""
         return self.reconciler.look(config.enabled())
 
+    def take_turn(self, holder: str, round_s: float) -> list[Finding]:
+        """Look once at what the ledger knows, unless another process has done so less than `round_s` ago."""
+        prices, source = self._ledger.prices, "reconcile"
+        if prices.take_turn(source, holder, self._clock.now().timestamp(), (0, 0.0), 0) > 0:
+            return []
+        try:
+            return self.reconciler.look()
+        finally:
+            prices.end_turn(source, holder, self._clock.now().timestamp() + round_s * _EARLY)
+
     def close(self) -> None:
         """Let go of file and sockets; instances stay. May be repeated."""
         self._platforms.close()
         self._ledger.close()
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Return a length of time as people say it: `12 s`, `15 min`, `6 h 2 min`, `3 d 4 h`."""
     whole = dt.timedelta(seconds=max(0, round(seconds)))
     hours, rest = divmod(whole.seconds, 3600)

@@ -14,7 +14,7 @@ from gpuplug.engine.bidding import bid_of
 from gpuplug.engine.ending import BUDGET_SLACK_S, FIRST_WAIT_S, LONGEST_WAIT_S
 from gpuplug.engine.settling import Settling
 from gpuplug.errors import BudgetError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
-from gpuplug.ledger import HOLD_S, Lease, Rate, State
+from gpuplug.ledger import HOLD_S, Lease, Order, Rate, State
 from gpuplug.types import LABEL_PREFIX, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
@@ -43,6 +43,19 @@ def _budget_s(offer: Offer, options: Options) -> int:
         return options.terms.hard
     paid_s = options.budget.micros * 3600 // offer.price.micros
     return min(paid_s + BUDGET_SLACK_S, options.terms.hard)
+
+
+def _order(offer: Offer, options: Options) -> Order:
+    return Order(
+        options.image,
+        options.disk,
+        options.volume,
+        options.network_volume,
+        offer.cloud.value if offer.cloud else "",
+        offer.region,
+        offer.reliability,
+        offer.down_mbps,
+    )
 
 
 class Renting(Settling):
@@ -142,6 +155,7 @@ class Renting(Settling):
             token=secrets.token_hex(8),
             expires=self._now() + HOLD_S,
         )
+        self._ledger.orders.keep(label, _order(offer, wish.options))
         try:
             self._ledger.intend(lease, wish.within)
         except BudgetError:

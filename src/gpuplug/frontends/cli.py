@@ -20,6 +20,7 @@ _COMMANDS = {
     "stop": "let instances rest: their disks stay and bill: stop ID...",
     "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
+    "reap": "end what nobody uses and prove it, now or by a timer: reap [--install]",
     "spend": "what was spent: today, in the last thirty days, by instance",
     "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one",
 }
@@ -97,12 +98,13 @@ def _verb(verb: str, arguments: list[str]) -> None:
         return
     from gpuplug.engine import Engine  # noqa: PLC0415 - `gpuplug --help` must not pay for it
     from gpuplug.frontends.prices import NothingError  # noqa: PLC0415 - likewise
+    from gpuplug.frontends.reaping import UnsettledError  # noqa: PLC0415 - likewise
     from gpuplug.frontends.verbs import VERBS  # noqa: PLC0415 - likewise
 
     engine = Engine("command line", Path.cwd())
     try:
         _show(VERBS[verb](engine, options, _say))
-    except NothingError as error:
+    except (NothingError, UnsettledError) as error:
         if options.json:  # data for programs comes in any case
             _show(error.shown)
         raise

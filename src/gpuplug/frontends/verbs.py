@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.errors import GpuplugError, ProviderError, UsageError
-from gpuplug.frontends import asdata, budgets
+from gpuplug.frontends import asdata, budgets, findings
+from gpuplug.frontends.findings import named as _named
 from gpuplug.frontends.prices import prices
+from gpuplug.frontends.reaping import reap
 from gpuplug.ledger import State
 from gpuplug.outputs import table
 
@@ -29,7 +31,14 @@ def bill(engine: Engine) -> str:
     """Say what bills now, by the ledger alone, with the way to end each."""
     billing = engine.billing()
     line = f"{_instances(len(billing))} billing, {engine.spent_since(0)} today"
-    return "\n".join([line, *(f"  {_age_line(engine, lease)}" for lease in billing)])
+    return "\n".join([line, *(f"  {_bill_line(engine, lease)}" for lease in billing)])
+
+
+def _bill_line(engine: Engine, lease: Lease) -> str:
+    now = engine.clock.now().timestamp()
+    if lease.notebook != engine.notebook and findings.left(lease, now):
+        return findings.question(lease, now, engine.cost(lease))
+    return _age_line(engine, lease)
 
 
 def ready(lease: Lease) -> str:
@@ -40,10 +49,6 @@ def ready(lease: Lease) -> str:
 
 def _instances(number: int) -> str:
     return f"{number} instance{'' if number == 1 else 's'}"
-
-
-def _named(lease: Lease) -> str:
-    return f"{lease.gpu} {lease.provider} #{lease.instance_id or lease.label}"
 
 
 def _age_line(engine: Engine, lease: Lease) -> str:
@@ -87,7 +92,15 @@ def ls(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
         return "0 instances billing"
     lines = [_row(row) for row in rows]
     troubles = {f"{row.lease.provider}: {row.trouble}" for row in rows if row.lease and row.trouble}
-    return "\n".join([table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines), *sorted(troubles)])
+    shown = table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines)
+    return "\n".join([shown, *sorted(troubles), *_questions(engine, rows)])
+
+
+def _questions(engine: Engine, rows: list[Row]) -> list[str]:
+    """Ask about what other notebooks have left behind."""
+    now = engine.clock.now().timestamp()
+    theirs = [row.lease for row in rows if row.lease is not None and row.lease.notebook != engine.notebook]
+    return [findings.question(lease, now, engine.cost(lease)) for lease in theirs if findings.left(lease, now)]
 
 
 def _row(row: Row) -> tuple[str, ...]:
@@ -161,10 +174,10 @@ def stop(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
 
 
 def adopt(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
-    """Take over what another computer rented: from now on its cost is counted here and `down` ends it.
+    """Take over what another computer or another notebook rented: from now on it counts here and `down` ends it.
 
     Raises:
-        UsageError: no id was given, or it is this computer's own.
+        UsageError: no id was given, or it is this notebook's own, or in use.
     """
     if not options.words:
         raise UsageError("adopt needs the id of an instance", hint="%gpu ls")
@@ -257,6 +270,7 @@ VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
     "stop": stop,
     "adopt": adopt,
     "doctor": doctor,
+    "reap": reap,
     "spend": spend,
     "budget": budgets.in_a_shell,
     "files": files,

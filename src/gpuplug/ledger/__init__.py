@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuplug.ledger.glance import nothing_today
+    from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PARTS = {
     "glance": ("nothing_today",),
+    "orders": ("Order", "OrderBook"),
     "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
@@ -39,6 +41,8 @@ __all__ = [
     "CellRow",
     "Lease",
     "Ledger",
+    "Order",
+    "OrderBook",
     "PriceBook",
     "Rate",
     "Sample",

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import prices
+from gpuplug.ledger import orders, prices
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
 from gpuplug.types import ZERO, Clock, Money
 
@@ -97,6 +97,11 @@ class Ledger:
     def prices(self) -> prices.PriceBook:
         """The pages about prices."""
         return prices.PriceBook(self._write, self._query)
+
+    @property
+    def orders(self) -> orders.OrderBook:
+        """The pages about how instances were ordered."""
+        return orders.OrderBook(self._write, self._query)
 
     def intend(self, lease: Lease, check: Callable[[Lease], None] = lambda _: None) -> None:
         """Commit the intent to rent; durable when this returns, also through a power cut.
@@ -332,7 +337,7 @@ class Ledger:
         for older in range(version or _SCHEMA_VERSION, _SCHEMA_VERSION):
             for statement in _MIGRATIONS[older].split(";"):
                 connection.execute(statement)
-        for statement in f"{_SCHEMA}{prices.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION}".split(";"):
+        for statement in f"{_SCHEMA}{prices.SCHEMA}{orders.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION}".split(";"):
             connection.execute(statement)
         connection.execute("COMMIT")
 

@@ -41,11 +41,11 @@ def start_command(start: StartParams, destroy: SelfDestroy, *, limit: int = 4048
     Raises:
         UsageError: a value could mean something to a shell, or the command is longer than `limit`.
     """
-    words = " ".join(f"{name}={_plain(name, value)}" for name, value in _values(start, destroy))
-    blob = base64.b64encode(gzip.compress(_payload().encode(), 9, mtime=0)).decode()
+    words = "".join(f"{name}={_plain(name, value)}\n" for name, value in _values(start, destroy))
+    blob = base64.b64encode(gzip.compress((words + _payload()).encode(), 9, mtime=0)).decode()
     command = (
         '(umask 077;d=${GP_HOME:-${HOME:-/root}}/.gpuplug;mkdir -p "$d";'
-        f"{{ printf '%s\\n' {words};printf %s {blob}|base64 -d|gunzip;}}>\"$d/boot\";"
+        f'printf %s {blob}|base64 -d|gunzip>"$d/boot";'
         'sh "$d/boot";rm -f "$d/boot")'
     )
     if len(command) > limit:

@@ -60,7 +60,9 @@ class Door:
     def _bill(self) -> str:
         from gpuplug.frontends import verbs  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        return verbs.bill(self.commands.engine)
+        bill = verbs.bill(self.commands.engine)
+        self.commands.watch.begin()  # it asks the providers, beside the cells
+        return bill
 
     def close(self) -> bool:
         """Close sessions; rented instances stay and are named with what they cost. Tell whether any was named."""

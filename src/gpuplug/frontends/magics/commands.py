@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine import Engine
-from gpuplug.errors import GpuplugError, RemoteError
+from gpuplug.engine.watching import Watch
+from gpuplug.errors import GpuplugError, LedgerError, RemoteError
 from gpuplug.frontends import verbs
 from gpuplug.frontends.magics.drawing import Drawing
 from gpuplug.frontends.magics.lines import takes_codes, without_colour
@@ -42,10 +43,12 @@ class Commands:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self.engine = Engine(notebook_id(shell), Path.cwd())
+        self.watch = Watch(config.home())
         self._told_where = False
 
     def close(self) -> bool:
         """Close sessions, say what still bills, and tell whether anything does."""
+        self.watch.end()
         bills = bool(self.engine.billing())
         if bills:
             print(verbs.bill(self.engine))  # noqa: T201 - a cell's output
@@ -54,6 +57,7 @@ class Commands:
 
     def leave(self) -> None:
         """Do the same at the end of the process, for whoever sits at a terminal; raises nothing and ends soon."""
+        self.watch.end()
         with contextlib.suppress(GpuplugError, OSError, ValueError):  # no ledger any more, no terminal any more
             if getattr(self._shell, "kernel", None) is None and self.engine.billing():
                 print(as_command(verbs.bill(self.engine)), flush=True)  # noqa: T201 - the last words in a terminal
@@ -139,6 +143,13 @@ class Commands:
             yield
         except KeyboardInterrupt:
             raise Interrupted(verbs.bill(self.engine)) from None
+        finally:
+            self._look_after_what_bills()
+
+    def _look_after_what_bills(self) -> None:
+        with contextlib.suppress(LedgerError):  # what needs the ledger has said what is wrong with it
+            if self.engine.billing():
+                self.watch.begin()
 
 
 def overview() -> str:
