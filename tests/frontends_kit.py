@@ -118,6 +118,8 @@ class Kernel:
     def __init__(self, home: Path, folder: Path, **more: str) -> None:
         folder.mkdir(exist_ok=True)
         self._manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(home / f"ipc-{folder.name}"))
+        self._begun = ""
+        self._killed = False
         self._manager.start_kernel(cwd=str(folder), env=environment(home, **more))
         self._client = self._manager.client()
         self._client.start_channels()
@@ -169,13 +171,36 @@ class Kernel:
             if channel.socket in ready:
                 yield name, channel.get_msg(timeout=1)
 
+    def begin(self, code: str) -> None:
+        """Send one cell, and return when it has printed `busy`; `settle` waits for its end."""
+        self._begun = self._client.execute(code, store_history=True)
+        self._until(lambda raw: raw["msg_type"] == "stream" and "busy" in raw["content"]["text"])
+
+    def settle(self) -> None:
+        """Wait for the end of the cell that `begin` sent."""
+        self._until(lambda raw: raw["content"].get("execution_state") == "idle")
+
+    def _until(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        end = time.monotonic() + CELL_S
+        while time.monotonic() < end:
+            for _, raw in self._arrived():
+                if raw["parent_header"].get("msg_id") == self._begun and wanted(raw):
+                    return
+        raise AssertionError("the cell did not come so far")
+
     def interrupt(self) -> None:
         """Do what the interrupt button does."""
         self._manager.interrupt_kernel()
 
+    def kill(self) -> None:
+        """End the process at once, as a crash does."""
+        self._manager.shutdown_kernel(now=True)
+        self._killed = True
+
     def close(self) -> None:
         """Destroy what the notebook rented and end the kernel."""
-        self.run("get_ipython().run_line_magic('load_ext', 'gpuplug')\nget_ipython().run_line_magic('gpu', 'down')")
+        if not self._killed:
+            self.run("get_ipython().run_line_magic('load_ext', 'gpuplug')\nget_ipython().run_line_magic('gpu', 'down')")
         self._client.stop_channels()
         self._client.context.destroy()
         self._manager.shutdown_kernel(now=True)

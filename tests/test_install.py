@@ -68,9 +68,11 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_licence(wheel: Path) 
     found = set(zipfile.ZipFile(wheel).namelist())
     sources = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src" / "gpuplug").rglob("*") if file.is_file()}
     sources = {name for name in sources if "__pycache__" not in name}
-    assert {name for name in found if ".dist-info/" not in name} == sources
+    assert {name for name in found if ".dist-info/" not in name and ".data/" not in name} == sources
     assert {"gpuplug/py.typed", "gpuplug/agent/deadman.sh", "gpuplug/agent/bootstrap.sh"} <= sources
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in found)
+    # Where there is a Jupyter server, installing is all that is to be done.
+    assert any(name.endswith(".data/data/etc/jupyter/jupyter_server_config.d/gpuplug.json") for name in found)
 
 
 def test_a_cell_runs_with_nothing_but_the_wheel_and_its_requirements(wheel: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -23,3 +23,10 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from gpuplug.frontends.magics import unload  # noqa: PLC0415 - keeps `import gpuplug` free
 
     unload(shell)
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Name the server's half of the sidebar to jupyter_server, which alone calls this."""
+    from gpuplug.frontends.server import PanelExtension  # noqa: PLC0415 - keeps `import gpuplug` free
+
+    return [{"module": "gpuplug.frontends.server", "app": PanelExtension}]

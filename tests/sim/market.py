@@ -5,6 +5,8 @@ Times are seconds of the world's clock, prices micro-dollars an hour.
 
 from __future__ import annotations
 
+import base64
+import gzip
 import math
 import re
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from gpuplug.types import LABEL_PREFIX
 
 SWITCH_S = 20.0  # the switch looks every 5 s, then gives the job 5 s, then asks until it is heard
 KEY = "sim-0123456789abcdef0123456789abcdef"
+_PACKED = re.compile(r"printf %s ([A-Za-z0-9+/=]+)")
 _TERM = re.compile(r"\bGP_(LEASE|HARD|BUDGET)=(\d+)")
 
 
@@ -26,7 +29,9 @@ class Terms:
 
     @classmethod
     def read(cls, command: str) -> Terms:
-        found = {name.lower(): float(value) for name, value in _TERM.findall(command)}
+        packed = _PACKED.search(command)
+        script = gzip.decompress(base64.b64decode(packed[1])).decode() if packed else ""
+        found = {name.lower(): float(value) for name, value in _TERM.findall(script)}
         return cls(**{name: value for name, value in found.items() if value > 0})
 
 

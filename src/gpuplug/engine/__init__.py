@@ -17,7 +17,7 @@ from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.platforms import Platforms
-from gpuplug.engine.quoting import Quoting
+from gpuplug.engine.quoting import LOOKED_S, Quoting
 from gpuplug.engine.renting import Renting, Wish
 from gpuplug.errors import (
     BudgetError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from gpuplug.config import Limit, Options, Terms
+    from gpuplug.config import Options, Terms
     from gpuplug.engine import doctor
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.linking import Live
@@ -98,9 +98,9 @@ class Engine:
         """Take `provider` as the adapter of its platform, in place of the one that would be made for it."""
         self._platforms.use(provider)
 
-    def prices(self, options: Options) -> Board:
-        """Search offers on every platform whose prices can be read, a little while old at most; costs nothing, needs no key."""
-        return self._quoting.look(options)
+    def prices(self, options: Options, max_age_s: float = LOOKED_S) -> Board:
+        """Search offers on every platform whose prices can be read, at most so old; costs nothing, needs no key."""
+        return self._quoting.look(options, max_age_s)
 
     def why_no_prices(self, options: Options, board: Board) -> GpuplugError:
         """Return what to say of an empty `board`: the nearest offer and what excluded it; costs nothing."""
@@ -143,7 +143,7 @@ class Engine:
         live = self.up(plan.options, talk)
         ends = plan.options.down
         try:
-            plan = self._within_standing(plan, live, talk)
+            plan = self.budgets.within(plan, live, talk)
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
@@ -175,10 +175,24 @@ class Engine:
             return self._relink(warm, options, talk)
         return self._acquire(options, talk)
 
+    def rent(self, offer: Offer, options: Options, talk: Talk) -> Live:
+        """Rent this very offer, within the cap of `options`, and reach it: COSTS MONEY.
+
+        Raises:
+            NoOfferError: it is taken, or its machine did not work; nothing else is rented in its place.
+            TooDearError: it costs more than the cap by now.
+        """
+        talk.phase("offer")
+        return self._take(self._acquiring.sound([self._quoting.same(offer, options)], talk), options, talk)
+
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
         self._inventory.sweep(say)
         return self._end(self.ledger.open_leases() if options.all else self._inventory.meant(options), say)
+
+    def end(self, label: str, say: Callable[[str], None]) -> Lease:
+        """Destroy one instance and prove it gone, before anything else is looked at."""
+        return self._end([self.ledger.lease(label)], say)[0]
 
     def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
@@ -227,6 +241,10 @@ class Engine:
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
         return self._inventory.rows()
+
+    def rows_of(self, platform: str) -> list[Row]:
+        """Do the same with one platform."""
+        return self._inventory.rows_of(platform)
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
@@ -303,7 +321,7 @@ class Engine:
         self._consent.check(self.notebook, consent.Cost.of_lease(lease), options, talk, free=provider.traits)
         started = self._pausing.start(provider, lease)
         live = self._link(provider, started, max(options.max_price, lease.price), talk)
-        self._shorten(live)  # its start command has set the hard end that it was rented with
+        self.budgets.shorten(live)  # its start command has set the hard end that it was rented with
         return live
 
     def _acquire(self, options: Options, talk: Talk) -> Live:
@@ -312,32 +330,14 @@ class Engine:
         offers = self._acquiring.sound(quote.offers, talk)
         talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
 
+        return self._take(offers, options, talk)
+
+    def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
         def agree(offer: Offer, provider: Provider) -> Terms:
             return self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
 
         wish = Wish(self.notebook, options.name, options, self.budgets.check)
         return self._acquiring.acquire(offers, wish, agree, talk)
-
-    def _within_standing(self, plan: Plan, live: Live, talk: Talk) -> Plan:
-        """Return `plan` with no more budget than is left of the standing ones."""
-        seconds, limit = self._shorten(live)
-        left = live.lease.price.for_seconds(round(seconds, 3))
-        if limit is None or left >= plan.options.budget:
-            return plan
-        talk.note(f"{left} of the budget of {limit} is left: that is this cell's budget")
-        return replace(plan, options=replace(plan.options, budget=left))
-
-    def _shorten(self, live: Live) -> tuple[float, Limit | None]:
-        """Bring the hard end of an instance forward to where a standing budget is spent; return what `Budgets.left` does."""
-        lease = self.ledger.lease(live.lease.label)
-        if lease.simulated or not lease.price.micros:
-            return 0.0, None
-        seconds, limit = self.budgets.left(lease)
-        if limit is not None:
-            live.session.request("terms", {"hard_s": seconds})
-            lived = self.clock.now().timestamp() - lease.created
-            self.ledger.amend(lease.label, hard_s=min(lease.hard_s, int(lived + seconds)))
-        return seconds, limit
 
     def _link(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> Live:
         from gpuplug.engine.linking import Linking  # noqa: PLC0415 - `%load_ext` must not pay for it

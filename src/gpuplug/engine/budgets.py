@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from gpuplug.engine.linking import Live
+    from gpuplug.engine.planning import Plan
     from gpuplug.engine.talk import Talk
     from gpuplug.types import Clock
 
@@ -149,6 +151,31 @@ class Budgets:
         seconds, limit = self._affordable(lease.price, max(until - now, LEASE_SLACK_S), lease.label)
         if limit is not None and seconds < 1:
             raise self._spent(self._used(limit, now, lease.label) if limit.per != INSTANCE else self._of_one(limit))
+        return seconds, limit
+
+    def within(self, plan: Plan, live: Live, talk: Talk) -> Plan:
+        """Return `plan` with no more budget than is left of the standing ones; the instance ends then too.
+
+        Raises:
+            BudgetError: nothing is left.
+        """
+        seconds, limit = self.shorten(live)
+        left = live.lease.price.for_seconds(round(seconds, 3))
+        if limit is None or left >= plan.options.budget:
+            return plan
+        talk.note(f"{left} of the budget of {limit} is left: that is this cell's budget")
+        return replace(plan, options=replace(plan.options, budget=left))
+
+    def shorten(self, live: Live) -> tuple[float, Limit | None]:
+        """Bring the hard end of an instance forward to where a standing budget is spent; return what `left` does."""
+        lease = self._ledger.lease(live.lease.label)
+        if not _counts(lease):
+            return 0.0, None
+        seconds, limit = self.left(lease)
+        if limit is not None:
+            live.session.request("terms", {"hard_s": seconds})
+            lived = self._now() - (lease.created if lease.begun is None else lease.begun)
+            self._ledger.amend(lease.label, hard_s=min(lease.hard_s, int(lived + seconds)))
         return seconds, limit
 
     def _affordable(self, price: Money, wanted_s: float, label: str) -> tuple[float, Limit | None]:

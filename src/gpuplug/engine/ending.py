@@ -21,6 +21,7 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 8.0
 BUDGET_SLACK_S = 60  # until the first cell sets its own deadline, with the same slack for bringing results home
 PROOF_DEADLINE_S = 180.0
+KNOWN_HOSTS = ".known_hosts"  # beside the key of an instance: its host key, for a person's own ssh
 _HELD_POLL_S = 1.0
 _WORTH_SAYING_S = 5.0
 
@@ -155,12 +156,16 @@ class Ending:
         except GpuplugError:
             return False
 
+    def _forget_keys(self, lease: Lease) -> None:
+        for suffix in ("", KNOWN_HOSTS):
+            (self._keys / f"{lease.label}{suffix}").unlink(missing_ok=True)
+
     def _never_made(self, lease: Lease, note: str) -> Lease:
-        (self._keys / lease.label).unlink(missing_ok=True)
+        self._forget_keys(lease)
         return self._ledger.move(lease.label, State.FAILED, ended=self._now(), note=note)
 
     def _gone(self, lease: Lease) -> Lease:
-        (self._keys / lease.label).unlink(missing_ok=True)
+        self._forget_keys(lease)
         # What ended by itself while nobody looked ended at its hard end at the latest.
         latest = lease.hard_end + BUDGET_SLACK_S
         by_itself = lease.hard_s and lease.state is not State.DESTROYING

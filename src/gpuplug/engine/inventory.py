@@ -56,20 +56,27 @@ class Inventory:
         found: list[Row] = []
         names = {*config.enabled(), *(lease.provider for lease in self._ledger.open_leases())}
         for name in sorted(names):
-            provider = self._platforms.get(name)
             try:
-                seen = provider.instances()
+                found += self.rows_of(name)
             except GpuplugError as error:
-                if not provider.traits.free:
+                if not self._platforms.get(name).traits.free:
                     raise
                 # A machine at home that is switched off must not hide what bills elsewhere.
                 leases_there = (lease for lease in self._ledger.open_leases() if lease.provider == name)
                 found += [Row(None, lease, ZERO, error.message) for lease in leases_there]
-                continue
-            leases = {lease.label: lease for lease in self._renting.reconcile(provider, seen)}
-            found += [self._row(instance, leases.pop(instance.label, None)) for instance in seen]
-            found += [self._row(None, lease) for lease in leases.values()]
         return found
+
+    def rows_of(self, name: str) -> list[Row]:
+        """Reconcile with one platform and return its instances with our label, ours and others'.
+
+        Raises:
+            ProviderError: it gives no whole list.
+        """
+        provider = self._platforms.get(name)
+        seen = provider.instances()
+        leases = {lease.label: lease for lease in self._renting.reconcile(provider, seen)}
+        found = [self._row(instance, leases.pop(instance.label, None)) for instance in seen]
+        return found + [self._row(None, lease) for lease in leases.values()]
 
     def sweep(self, say: Callable[[str], None]) -> None:
         """Look whether anything that was taken as gone or never made in the last week is listed after all."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine import choosing
 from gpuplug.engine.bidding import with_bid
+from gpuplug.errors import NoOfferError
 from gpuplug.market import Board, Market, Series, Source, offers_table
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class Quoting:
         self._platforms = platforms
         self._market = Market(ledger, clock)
 
-    def look(self, options: Options) -> Board:
-        """Return the offers of every platform whose prices can be read, at most `LOOKED_S` old; needs no key."""
-        return self._market.offers(self._readable(options), choosing.query_of(options), LOOKED_S)
+    def look(self, options: Options, max_age_s: float = LOOKED_S) -> Board:
+        """Return the offers of every platform whose prices can be read, at most so old; needs no key."""
+        return self._market.offers(self._readable(options), choosing.query_of(options), max_age_s)
 
     def why_none(self, options: Options, board: Board) -> GpuplugError:
         """Return what to say of an empty `board`: the nearest offer and what excluded it."""
@@ -71,6 +72,21 @@ class Quoting:
         return Quote(
             [(with_bid(offer, options.max_price), self._platforms.get(offer.provider)) for offer in fitting],
             [*choosing.passed_over(board, fitting, query, asked, options.max_price), *unable],
+        )
+
+    def same(self, offer: Offer, options: Options) -> tuple[Offer, Provider]:
+        """Return `offer` as it can be rented now under the cap: this one, or another share of the same machine; asked anew.
+
+        Raises:
+            NoOfferError: it is not there any more.
+            TooDearError: its price is above the cap now.
+        """
+        for found, provider in self.offers(options).offers:
+            if found.id == offer.id or (offer.machine and found.machine == offer.machine):
+                return found, provider
+        raise NoOfferError(
+            f"{offer.gpu} {offer.provider} {offer.id} is not offered at {options.max_price}/h any more; nothing was rented",
+            hint="%gpu prices",
         )
 
     def why(self, offers: list[Offer], passed_over: list[str], options: Options) -> str:

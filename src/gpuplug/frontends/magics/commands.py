@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from gpuplug.errors import GpuplugError, LedgerError, RemoteError
 from gpuplug.frontends import verbs
 from gpuplug.frontends.magics.drawing import Drawing
 from gpuplug.frontends.magics.lines import takes_codes, without_colour
+from gpuplug.frontends.notebooks import notebook_name
 from gpuplug.frontends.prices import NothingError
 from gpuplug.frontends.wording import as_command
 
@@ -163,4 +163,4 @@ def notebook_id(shell: Any) -> str:  # noqa: ANN401 - IPython carries no types
     told = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
     path = Path(str(told)) if told else Path.cwd()
     full = path if path.is_absolute() else Path.cwd() / path
-    return f"{full.stem[:40] or 'notebook'}-{hashlib.sha256(str(full).encode()).hexdigest()[:8]}"
+    return notebook_name(full)

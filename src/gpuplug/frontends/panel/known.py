@@ -1,0 +1,56 @@
+"""What is known at one moment, from the ledger and from what the platforms said last; the state is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gpuplug.engine.reconciling import Finding
+    from gpuplug.errors import GpuplugError
+    from gpuplug.ledger import CellRow, Lease
+    from gpuplug.types import Instance, Traits
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why something could not be read, since when it could not."""
+
+    error: GpuplugError
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one platform listed with our label, and when. `at` None: it has not been read yet."""
+
+    at: float | None = None
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    failure: Failure | None = None
+    asking: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Everything that a state is made of. Times are seconds since 1970.
+
+    `leases` are those that lived in the shown days, None when the ledger cannot be read (`ledger_failure`). `keys` names
+    the place of each platform's key.
+    `since` is when each label came into the state that it is in now; `gauges` what the agents said last,
+    `findings` what the reconciler did.
+    """
+
+    now: float
+    source: str
+    leases: tuple[Lease, ...] | None
+    cells: tuple[CellRow, ...] = ()
+    ledger_failure: Failure | None = None
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+    traits: Mapping[str, Traits] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    since: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    gauges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    operations: tuple[Mapping[str, Any], ...] = ()
+    findings: Mapping[str, Finding] = field(default_factory=dict)

@@ -1,0 +1,362 @@
+"""Keeps what the panel shows up to date: looks into the ledger, and asks the platforms while somebody looks.
+
+Nothing here blocks who asks for a state; what platforms are asked happens in threads of its own, under the market's
+lease and each provider's pace. Open instances are reconciled once a minute also when nobody looks: what is left alone
+for longer than its lease is ended.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from gpuplug import config
+from gpuplug.engine.choosing import query_of
+from gpuplug.engine.reconciling import Finding, Reaper
+from gpuplug.errors import GpuplugError, UnknownNameError
+from gpuplug.frontends.panel import offers, state
+from gpuplug.frontends.panel.asking import Asker
+from gpuplug.frontends.panel.fields import moment
+from gpuplug.frontends.panel.known import Failure, Known, Listing
+from gpuplug.frontends.panel.looking import Lookers
+from gpuplug.frontends.panel.pods import pairs, state_of
+from gpuplug.frontends.panel.spend import shown_days
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gpuplug.config import Options
+    from gpuplug.engine import Engine
+    from gpuplug.ledger import CellRow, Lease
+    from gpuplug.types import Clock, Offer, Traits
+
+TICK_S = 1.0  # how often the ledger is looked at while somebody looks
+_IDLE_S = 60.0  # how often open instances are reconciled when nobody does
+_PODS_S, _PRICES_S = 10.0, 15.0
+_SIMULATED_S = 1.0  # a market on this computer may be asked more often
+_HEARTBEAT_S = 30.0
+_STALE_PRICES_S = 90.0
+_NEVER = -1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What has changed: whole parts, and how often the prices have."""
+
+    revision: int
+    now: str
+    parts: Mapping[str, dict[str, Any]]
+    prices_revision: int
+
+
+@dataclass(slots=True)
+class _Prices:
+    body: dict[str, Any] | None = None
+    board: tuple[Offer, ...] = ()
+    failure: Failure | None = None
+    asked: float = _NEVER
+    revision: int = 0
+    looked_for: tuple[str, ...] = ()
+    told: float = 0.0
+    period: float = _PRICES_S
+
+
+class Watcher:
+    """One for each process that shows the panel.
+
+    Args:
+        open_engine: makes an engine for a notebook's name; its caller closes it.
+        source: `server` or `kernel`.
+        clock: time.
+        operations: returns what was asked for, as rows of the state.
+        told: is called from another thread with each change.
+    """
+
+    def __init__(
+        self,
+        open_engine: Callable[[str], Engine],
+        source: str,
+        clock: Clock,
+        operations: Callable[[], tuple[dict[str, Any], ...]],
+        told: Callable[[Push], None],
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._operations = operations
+        self._told = told
+        # An engine for each thread: adapters are not shared.
+        self._open_engine = open_engine
+        self._looker, self._pricer = open_engine(""), open_engine("")
+        self._listers: dict[str, Engine] = {}
+        self.lookers = Lookers(clock)
+        self._lock = threading.RLock()
+        self._stop, self._wake = threading.Event(), threading.Event()
+        self._listings: dict[str, Listing] = {}
+        self._asked: dict[str, float] = {}
+        self._askers: dict[str, Asker] = {}
+        self._traits: dict[str, Traits] = {}
+        self._since: dict[str, tuple[str, float]] = {}
+        self._ledger_failure: Failure | None = None
+        self._reaper = Reaper(self._looker.ledger.path.parent, clock)
+        self._reaping = Asker(self._reap, "reap")
+        self._holder = secrets.token_hex(8)
+        self._reaped = _NEVER
+        self._findings: dict[str, Finding] = {}
+        self._prices = _Prices()
+        self._prices_asker = Asker(self._ask_prices, "prices")
+        self._parts: dict[str, dict[str, Any]] = {}
+        self._prints: dict[str, str] = {}
+        self._revision = 0
+        self._pushed = 0.0
+        self._thread = threading.Thread(target=self._run, name="gpuplug-panel", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look; once."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End all threads; a platform that does not answer is not waited for. May be repeated."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(_HEARTBEAT_S)
+        for asker in [*self._askers.values(), self._prices_asker, self._reaping]:
+            asker.close()
+        self._reaper.close()
+        for engine in (self._looker, self._pricer, *self._listers.values()):
+            engine.close()
+
+    def wake(self) -> None:
+        """Have the ledger looked at now: something was asked for, or somebody has begun to look."""
+        self._wake.set()
+
+    def refresh(self, parts: tuple[str, ...]) -> None:
+        """Have `pods` or `prices` asked for now, within each provider's pace."""
+        if "prices" in parts:
+            self._prices.asked = _NEVER
+        if "pods" in parts:
+            self._asked.clear()
+        self.wake()
+
+    def state(self) -> dict[str, Any]:
+        """Return the whole state as it is now, without the prices; reads the ledger."""
+        with self._lock:
+            known = self._look()
+            return state.whole(known, self._parts, self._revision)
+
+    def prices(self) -> dict[str, Any]:
+        """Return the prices as they were read last; asks nobody."""
+        with self._lock:
+            prices = self._prices
+            loading = self._prices_asker.busy or (prices.body is None and prices.failure is None)
+            frame = offers.frame(prices.body, prices.failure, _STALE_PRICES_S, loading=loading)
+            return {"revision": prices.revision, **frame}
+
+    def offer(self, offer_id: str) -> Offer | None:
+        """Return an offer that the panel shows."""
+        return next((offer for offer in self._prices.board if offers.offer_id(offer) == offer_id), None)
+
+    def open_lease(self, label: str) -> Lease:
+        """Return an instance of this computer that is not proven gone.
+
+        Raises:
+            UnknownNameError: there is none with this label.
+        """
+        for lease in self._looker.ledger.open_leases():
+            if lease.label == label:
+                return lease
+        raise UnknownNameError("no instance of this computer has this id, or it is gone already", hint="%gpu ls")
+
+    @staticmethod
+    def check_gpu(name: str) -> None:
+        """Return when `name` can be asked for.
+
+        Raises:
+            UsageError: it is no name of a GPU.
+        """
+        _price_options((name,))
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with self._lock:
+                self._look()
+            self._ask()
+            self._wake.wait(TICK_S if self._active() else _IDLE_S)
+            self._wake.clear()
+
+    def _active(self) -> bool:
+        return bool(self.lookers.parts()) or any(row["state"] == "running" for row in self._operations())
+
+    def _look(self) -> Known:
+        """Look into the ledger, make the parts, and tell what has changed."""
+        known = self._known()
+        self._since = {
+            label: self._since[label] if self._since.get(label, ("", 0))[0] == now else (now, known.now)
+            for label, now in _states(known)
+        }
+        made = state.parts(replace(known, since=self._since))
+        prints = {name: state.fingerprint(part) for name, part in made.items()}
+        changed = {name for name, each in prints.items() if each != self._prints.get(name)}
+        due = bool(self.lookers.parts()) and known.now - self._pushed >= _HEARTBEAT_S
+        self._parts, self._prints = made, prints
+        if changed or due:
+            self._push(known, {name: made[name] for name in (changed or {"spend", "pods"})})
+        return known
+
+    def _push(self, known: Known, parts: dict[str, dict[str, Any]]) -> None:
+        self._revision += 1
+        self._pushed = known.now
+        self._told(Push(self._revision, moment(known.now) or "", parts, self._prices.revision))
+
+    def _known(self) -> Known:
+        now = self._clock.now().timestamp()
+        leases, cells = self._read_ledger(now)
+        return Known(
+            now,
+            self._source,
+            leases,
+            cells,
+            self._ledger_failure,
+            dict(self._listings),
+            dict(self._traits),
+            self._keys(),
+            self._since,
+            {},
+            self._operations(),
+            dict(self._findings),
+        )
+
+    def _read_ledger(self, now: float) -> tuple[tuple[Lease, ...] | None, tuple[CellRow, ...]]:
+        since, _ = shown_days(now)[0]
+        try:
+            leases, cells = tuple(self._looker.ledger.leases(since)), tuple(self._looker.ledger.cells(since))
+        except GpuplugError as error:
+            self._ledger_failure = self._ledger_failure or Failure(error, now)
+            return None, ()
+        self._ledger_failure = None
+        return leases, cells
+
+    def _keys(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in config.KEY_PLACES:
+            try:
+                key = config.find_key(name)
+            except GpuplugError as error:
+                listing = self._listings.get(name, Listing())
+                failure = listing.failure or Failure(error, self._clock.now().timestamp())
+                self._listings[name] = replace(listing, failure=failure)
+                continue
+            if key is not None:
+                found[name] = key.source
+        return found
+
+    def _ask(self) -> None:
+        """Have asked what is due."""
+        looked = self.lookers.parts()
+        now = self._clock.monotonic()
+        try:
+            open_leases = self._looker.ledger.open_leases()
+        except GpuplugError:
+            open_leases = []  # told as the ledger's failure; the platforms are asked all the same
+        if "pods" in looked:
+            for name in sorted({*self._keys(), *(lease.provider for lease in open_leases)}):
+                period = _SIMULATED_S if self._traits_of(name).simulated else _PODS_S
+                if now - self._asked.get(name, _NEVER) >= period:
+                    self._asked[name] = now
+                    self._asker(name).nudge()
+        if any(lease.billing for lease in open_leases) and now - self._reaped >= _IDLE_S:
+            self._reaped = now
+            self._reaping.nudge()
+        self._ask_prices_when_due(looked, now)
+
+    def _ask_prices_when_due(self, looked: frozenset[str], now: float) -> None:
+        wanted = self.lookers.gpus()
+        if "prices" not in looked or self._prices_asker.busy:
+            return
+        self._prices.period = self._prices_period()
+        if now - self._prices.asked >= self._prices.period or wanted != self._prices.looked_for:
+            self._prices.asked, self._prices.looked_for = now, wanted
+            self._prices_asker.nudge()
+
+    def _prices_period(self) -> float:
+        names = self._keys()
+        return _SIMULATED_S if names and all(self._traits_of(name).simulated for name in names) else _PRICES_S
+
+    def _traits_of(self, name: str) -> Traits:
+        if name not in self._traits:
+            self._traits[name] = self._looker.provider(name).traits
+        return self._traits[name]
+
+    def _asker(self, name: str) -> Asker:
+        if name not in self._askers:
+            self._listers[name] = self._open_engine("")
+            self._askers[name] = Asker(lambda: self._ask_platform(name), f"pods-{name}")
+        return self._askers[name]
+
+    def _ask_platform(self, name: str) -> None:
+        before = self._listings.get(name, Listing())
+        self._listings[name] = replace(before, asking=before.at is None)
+        try:
+            rows = self._listers[name].rows_of(name)
+        except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
+            failure = self._failure(error, before.failure)
+            self._listings[name] = replace(before, failure=failure, asking=False)
+        else:
+            seen = {row.instance.label: row.instance for row in rows if row.instance}
+            self._listings[name] = Listing(self._clock.now().timestamp(), seen)
+        self.wake()
+
+    def _reap(self) -> None:
+        """End what is left alone, where that is certain, and keep what only a person can decide."""
+        try:
+            # What is to be shown is looked at in any case; else one process of this computer does it for all.
+            found = self._reaper.look() if self.lookers.parts() else self._reaper.take_turn(self._holder, _IDLE_S)
+        except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
+            self._ledger_failure = self._failure(error, self._ledger_failure)
+            return
+        self._findings = {finding.lease.label: finding for finding in found if finding.lease is not None}
+        self.wake()
+
+    def _ask_prices(self) -> None:
+        before, options = self._prices, _price_options(self._prices.looked_for)
+        try:
+            board = self._pricer.prices(options, self._prices.period)
+            history = self._pricer.price_history(options)
+        except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
+            failure = self._failure(error, before.failure)
+            changed = before.failure is None or before.failure.error.message != failure.error.message
+            self._keep_prices(before.body, before.board, failure, changed=changed)
+            return
+        now = self._clock.now().timestamp()
+        body = offers.prices(board, query_of(options), history, now)
+        changed = before.failure is not None or board.offers != before.board or now - before.told >= _HEARTBEAT_S
+        self._keep_prices(body, board.offers, None, changed=changed)
+
+    def _failure(self, error: Exception, before: Failure | None) -> Failure:
+        known = error if isinstance(error, GpuplugError) else GpuplugError(f"{type(error).__name__}: {error}")
+        return Failure(known, before.since if before else self._clock.now().timestamp())
+
+    def _keep_prices(
+        self, body: dict[str, Any] | None, board: tuple[Offer, ...], failure: Failure | None, *, changed: bool
+    ) -> None:
+        with self._lock:
+            self._prices.body, self._prices.board, self._prices.failure = body, board, failure
+            if changed:
+                known = self._known()
+                self._prices.revision += 1
+                self._prices.told = known.now
+                self._push(known, {})
+
+
+def _states(known: Known) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for lease, instance in pairs(known):
+        label = lease.label if lease else instance.label if instance else ""
+        found.append((label, state_of(known, lease, instance)))
+    return found
+
+
+def _price_options(gpus: tuple[str, ...]) -> Options:
+    return config.parse(" ".join(gpu.replace(" ", "_") for gpu in gpus), "prices")
