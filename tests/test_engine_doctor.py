@@ -12,6 +12,7 @@ from sandbox_kit import RunningMarket, market
 
 from gpuplug import config
 from gpuplug.engine import Engine
+from gpuplug.errors import NoOfferError
 from gpuplug.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def test_a_sound_installation_with_a_key_is_fine_in_every_point(place: RunningMa
     assert all(finding.fine for finding in found.values()), found
     assert {"versions", "ledger", "ssh", "agent", "vast", "vast balance", "clock"} <= set(found)
     assert found["vast balance"].text == "$25.00"
+    assert found["vast scopes"].text == found["runpod scopes"].text == "scopes not told by the platform"
     assert "answers on Python 3" in found["agent"].text
 
 
@@ -70,6 +72,43 @@ def test_an_empty_account_is_told_before_a_rent_fails(place: RunningMarket, tmp_
     found = findings(tmp_path, place.env)
     assert not found["vast balance"].fine
     assert "add credit" in found["vast balance"].hint
+
+
+def test_the_rights_of_a_key_are_told(place: RunningMarket, tmp_path: Path) -> None:
+    place.action("rights", names=["instance_read", "instance_write", "user_read"])
+    found = findings(tmp_path, place.env)
+    assert found["vast scopes"].fine
+    assert found["vast scopes"].text == "instance_read, instance_write, user_read"
+
+
+def test_a_key_that_cannot_rent_and_end_is_named_with_what_to_do(place: RunningMarket, tmp_path: Path) -> None:
+    place.action("rights", names=["instance_read", "user_read"])
+    scopes = findings(tmp_path, place.env)["vast scopes"]
+    assert not scopes.fine
+    assert scopes.text.startswith("instance_read, user_read; the key lacks instance_write, so that it cannot rent")
+    assert scopes.hint == "make a key that has instance_write too in the console of vast and export VAST_API_KEY=..."
+    assert place.requests("create") == []
+
+
+def test_a_key_that_may_not_even_be_asked_about_is_told_the_rights_it_needs(
+    place: RunningMarket, tmp_path: Path
+) -> None:
+    place.action("rights", names=["instance_read"])
+    found = findings(tmp_path, place.env)
+    assert not found["vast"].fine
+    assert "make a key with the rights user_read, instance_read, instance_write at https://" in found["vast"].hint
+
+
+@pytest.mark.parametrize(("platform", "page"), [("vast", "manage-keys"), ("runpod", "user/settings")])
+def test_a_key_that_may_only_read_rents_nothing_and_says_where_another_is_made(
+    place: RunningMarket, tmp_path: Path, platform: str, page: str
+) -> None:
+    place.action("rights", names=["instance_read", "user_read"])
+    with notebook(tmp_path, environ=place.env) as nb, pytest.raises(NoOfferError) as caught:
+        nb.run("pass", f"-p {platform} -g RTX_4090 --max-price 1")
+    assert "key from" in caught.value.message
+    assert page in caught.value.hint
+    assert place.meter()["billing_now"] == 0
 
 
 def test_a_clock_that_is_a_year_off_is_told(place: RunningMarket, tmp_path: Path) -> None:

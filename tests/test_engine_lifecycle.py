@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from sandbox_kit import RunningMarket, market
 
 from gpuplug import config
 from gpuplug.engine import Engine
-from gpuplug.errors import NoOfferError, PreemptedError, TooDearError, UsageError
+from gpuplug.errors import HostError, NoOfferError, PreemptedError, TooDearError, UsageError
 from gpuplug.ledger import State
 
 if TYPE_CHECKING:
@@ -175,6 +176,39 @@ def test_a_preempted_spot_pod_is_told_as_such_and_ends(nb: Notebook, place: Runn
 
     with pytest.raises(PreemptedError, match="went to somebody who bids more"):
         nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=Preempting())
+    assert place.meter()["billing_now"] == 0
+
+
+def test_a_cell_whose_machine_is_ended_from_elsewhere_says_so_and_not_that_it_bills_on(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+    with contextlib.closing(Engine("the panel", nb.engine.root)) as elsewhere:
+
+        class Ending(Quiet):
+            def stream(self, name: str, text: str) -> None:
+                super().stream(name, text)
+                elsewhere.end(lease.label, lambda _: None)
+
+        with pytest.raises(HostError, match="was ended meanwhile") as caught:
+            nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=Ending())
+    assert "still bills" not in str(caught.value)
+    assert place.meter()["billing_now"] == 0
+
+
+def test_a_cell_whose_machine_vanishes_is_told_that_its_end_is_not_proven(nb: Notebook, place: RunningMarket) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+
+    class Vanishing(Quiet):
+        def stream(self, name: str, text: str) -> None:
+            super().stream(name, text)
+            nb.engine.provider("vast").terminate(lease.instance_id)
+
+    with pytest.raises(HostError, match=r"does not exist any more") as caught:
+        nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=Vanishing())
+    assert caught.value.billing == "it counts as billing until its end is proven"
     assert place.meter()["billing_now"] == 0
 
 

@@ -107,6 +107,16 @@ def test_prices_of_nothing_as_json_are_an_empty_list_and_a_failure(capsys: pytes
     assert said.err.startswith("error: no RTX_4090 with >= 99999 Mbit/s")
 
 
+@pytest.mark.usefixtures("home")
+def test_prices_above_a_typed_cap_are_counted_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prices", "-p", "vast", "--max-price", "0.14"]) == 0
+    assert "not shown" not in capsys.readouterr().out
+    assert main(["prices", "-p", "vast", "--max-price", "0.13"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "error: nothing under $0.13/h; the cheapest is $0.1313/h (RTX 4090 on vast)"
+    )
+
+
 def test_help_is_data_and_names_every_command(home: Path) -> None:
     shown = command(home, "--help")
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -315,3 +315,30 @@ def test_a_token_of_the_provider_is_passed_back_unread(market: Parts) -> None:
     api.on(LIST, listed(instance_row(id=123), next_token=token), listed(instance_row(id=124)))
     assert len(vast.instances()) == 2
     assert "after_token=eyJ2YWx1ZXMi" in api.seen[1].path
+
+
+@pytest.mark.parametrize(
+    ("told", "rights", "lacking"),
+    [
+        (
+            {"api": {"user_read": {}, "instance_write": {}, "instance_read": {}}},
+            ("instance_read", "instance_write", "user_read"),
+            (),
+        ),
+        ('{"api": {"instance_read": {}}}', ("instance_read",), ("user_read", "instance_write")),
+        ({"read": True, "write": False}, ("read",), ("write",)),
+        ("read", ("read",), ("write",)),
+        ("admin", ("admin",), ()),
+        ({"api": ["user_read"]}, (), ()),
+        ("{torn", ("{torn",), ()),
+        (None, (), ()),
+        (7, (), ()),
+    ],
+)
+def test_the_rights_of_the_key_are_read_in_every_form_and_never_guessed(
+    told: object, rights: tuple[str, ...], lacking: tuple[str, ...]
+) -> None:
+    listed = [{"id": 1, "rights": "other"}, {"id": 2, "rights": told}, "nonsense"]
+    assert rows.key_rights(2, listed) == rights
+    assert rows.lacking(rights) == lacking
+    assert rows.key_rights(3, listed) == rows.key_rights(None, listed) == rows.key_rights(2, None) == ()

@@ -191,6 +191,10 @@ class PreemptedError(HostError):
     """A spot machine was taken away, because somebody bid more for it."""
 
 
+class UnguardedError(HostError):
+    """The instance would not end itself: its dead man's switch is not armed."""
+
+
 class WrongHardwareError(HostError):
     """The instance has other hardware than was rented."""
 

@@ -15,8 +15,8 @@ from gpuplug.types import LABEL_PREFIX
 
 SWITCH_S = 20.0  # the switch looks every 5 s, then gives the job 5 s, then asks until it is heard
 KEY = "sim-0123456789abcdef0123456789abcdef"
-_PACKED = re.compile(r"printf %s ([A-Za-z0-9+/=]+)")
-_TERM = re.compile(r"\bGP_(LEASE|HARD|BUDGET)=(\d+)")
+_BLOB = re.compile(r"printf %s ([A-Za-z0-9+/=]+)\|base64 -d\|gunzip")
+_TERM = re.compile(r"^GP_(LEASE|HARD|BUDGET)=(\d+)$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -29,8 +29,8 @@ class Terms:
 
     @classmethod
     def read(cls, command: str) -> Terms:
-        packed = _PACKED.search(command)
-        script = gzip.decompress(base64.b64decode(packed[1])).decode() if packed else ""
+        blob = _BLOB.search(command)
+        script = gzip.decompress(base64.b64decode(blob[1])).decode() if blob else ""
         found = {name.lower(): float(value) for name, value in _TERM.findall(script)}
         return cls(**{name: value for name, value in found.items() if value > 0})
 

@@ -78,6 +78,7 @@ class Bulk:
             "uptime": uptime(),
             "busy": self._busy(),
             "switch": self._switch.state(),
+            "beat_age": self._switch.beat_age(),
             "lease_left": self._switch.lease_left(),
         }, b""
 

@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any, Dict, Mapping, Optional
 
-SILENT_S = 30.0
+SILENT_S = 45.0  # a look may take half a minute where the network swallows its calls
 TERMS = ("lease_s", "budget_s", "hard_s")
 
 
@@ -56,12 +56,17 @@ class Switch:
         # The clock has two decimals; what the sum adds to them is no time.
         return None if contact is None or lease is None else round(max(0.0, contact + lease - uptime()), 2)
 
+    def beat_age(self) -> Optional[float]:
+        """Return the seconds since the switch last looked; None where there is none or it never did."""
+        beat = self._number("beat")
+        return None if beat is None else round(max(0.0, uptime() - beat), 2)
+
     def state(self) -> str:
         """Return what the switch says of itself, `none` where there is none, `silent` when it no longer looks."""
         if not os.path.isdir(self._folder):
             return "none"
-        beat = self._number("beat")
-        if beat is None or uptime() - beat > SILENT_S:
+        age = self.beat_age()
+        if age is None or age > SILENT_S:
             return "silent"
         return self._text("state") or "silent"
 

@@ -60,6 +60,7 @@ class Options:
     history: bool = False
     json: bool = False
     all: bool = False
+    mend: bool = False
     install: bool = False
     uninstall: bool = False
     cross_check: bool = False

@@ -6,7 +6,6 @@ One engine per process. Blocking; every wait has a deadline; an interrupt at any
 from __future__ import annotations
 
 import datetime as dt
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from gpuplug import config
 from gpuplug.engine import consent
 from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.budgets import Budgets
+from gpuplug.engine.guarding import Guard, told
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
 from gpuplug.engine.platforms import Platforms
@@ -23,9 +23,7 @@ from gpuplug.errors import (
     BudgetError,
     DetachedError,
     GpuplugError,
-    NoOfferError,
     PreemptedError,
-    TooDearError,
     UsageError,
 )
 from gpuplug.ledger import PERIODS, CellRow, Lease, Ledger, State
@@ -43,6 +41,8 @@ if TYPE_CHECKING:
     from gpuplug.engine.reconciling import Finding
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
+    from gpuplug.engine.unledgered import Unledgered
+    from gpuplug.errors import LedgerError
     from gpuplug.market import Board, Series
     from gpuplug.providers import Provider
     from gpuplug.types import Clock, Offer
@@ -74,6 +74,7 @@ class Engine:
         self._renting = Renting(self.ledger, self._home / "keys", self.clock)
         self._platforms = Platforms(self._home, self.clock)
         self._live: dict[str, Live] = {}
+        self._guard = Guard(self.clock, self._end)
         self._ready_s = ready_s
         self._quoting = Quoting(self._platforms, self.ledger, self.clock)
         self.budgets = Budgets(self.ledger, self.clock, self._home, root)
@@ -84,6 +85,7 @@ class Engine:
 
     def close(self) -> None:
         """Close sessions and files; rented instances stay."""
+        self._guard.close()
         for live in self._live.values():
             live.session.close()
         self._live.clear()
@@ -118,43 +120,40 @@ class Engine:
 
     def dry_run(self, plan: Plan) -> str:
         """Return the ship tree, the offer that would be taken and what it would cost; rents nothing."""
-        from gpuplug.engine.explaining import explain, on_warm  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine.explaining import dry_run  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        if (lease := self._inventory.warm(plan.options)) is not None:
-            return explain(plan, None, on_warm(lease), self._inventory.doubts(lease, plan.options))
-        try:
-            quote = self._quoting.offers(plan.options)
-        except (NoOfferError, TooDearError) as error:
-            return explain(plan, None, error.message)
-        offer, provider = quote.offers[0]
-        why = self._quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
-        return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
+        return dry_run(plan, self._inventory, self._quoting)
 
     def run_cell(self, plan: Plan, talk: Talk) -> Ran:
         """Run one cell to its end: COSTS MONEY unless the platform is free. Raises nothing that the cell raised.
 
         The caller raises `Ran.failure` after it has shown what came home.
         """
-        from gpuplug.engine import planning, proving, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import planning  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         planning.guard(plan, talk)
         for note in plan.notes:
             talk.note(note)
         live = self.up(plan.options, talk)
+        with self._guard.using(live):
+            return self._run_on(live, plan, talk)
+
+    def _run_on(self, live: Live, plan: Plan, talk: Talk) -> Ran:
+        from gpuplug.engine import proving, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+
         ends = plan.options.down
         try:
             plan = self.budgets.within(plan, live, talk)
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
-            # From here on, should this process die, nobody takes the instance for left alone.
-            self.ledger.touch(live.lease.label, 1, durable=False)
+            self.ledger.touch(live.lease.label, 1, durable=False)  # should this process die now, it is not left alone
             ran = running.run(live, plan, talk, self.clock, fresh)
             if ran.status == "died" and live.lease.bid.micros:
                 proving.check_not_preempted(live.lease, live.provider, self.clock)
             running.bring_home(live, plan, ran, talk)
             self._record(live, ran, started, talk)
-            ends = ends or isinstance(ran.failure, BudgetError)
+            ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
             # Who leaves a cell running wants it to run on; who has spent the budget, or lost the machine, does not.
             ends = isinstance(error, BudgetError | PreemptedError) or (ends and not isinstance(error, DetachedError))
@@ -169,11 +168,13 @@ class Engine:
 
     def up(self, options: Options, talk: Talk) -> Live:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
+        for news in self._guard.news():
+            talk.note(news)
         warm = self._inventory.warm(options)
-        if warm is not None:
-            talk.note(self._inventory.doubts(warm, options))
-            return self._relink(warm, options, talk)
-        return self._acquire(options, talk)
+        if warm is None:
+            return told(self._acquire(options, talk), talk)
+        talk.note(self._inventory.doubts(warm, options))
+        return told(self._relink(warm, options, talk), talk)
 
     def rent(self, offer: Offer, options: Options, talk: Talk) -> Live:
         """Rent this very offer, within the cap of `options`, and reach it: COSTS MONEY.
@@ -183,7 +184,8 @@ class Engine:
             TooDearError: it costs more than the cap by now.
         """
         talk.phase("offer")
-        return self._take(self._acquiring.sound([self._quoting.same(offer, options)], talk), options, talk)
+        live = self._take(self._acquiring.sound([self._quoting.same(offer, options)], talk), options, talk)
+        return told(live, talk)
 
     def down(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Destroy instances and prove each gone: the notebook's own, those named in `options.words`, or all."""
@@ -208,7 +210,8 @@ class Engine:
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
         """Start the notebook's resting instances, or those named, and reach them: COSTS MONEY."""
-        return [self._wake(lease, options, talk) for lease in self._inventory.meant(options, resting=True)]
+        resting = self._inventory.meant(options, resting=True)
+        return [told(self._wake(lease, options, talk), talk) for lease in resting]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""
@@ -224,19 +227,22 @@ class Engine:
 
     def adopt(self, options: Options) -> list[Lease]:
         """Take what another computer, or a notebook that is not in touch any more, has rented, by ids: it is this one's now."""
-        return [self._adopt(word) for word in options.words]
-
-    def _adopt(self, word: str) -> Lease:
-        if (own := self._inventory.left_behind(word)) is not None:
-            return self.ledger.amend(own.label, notebook=self.notebook, name="")
-        return self._renting.adopt(self._inventory.stranger(word), self.notebook)
+        return [self._inventory.adopt(word) for word in options.words]
 
     def reap(self, say: Callable[[str], None]) -> list[Finding]:
         """Look at everything that may bill, end what is left alone, and prove each end; rents nothing."""
         from gpuplug.engine.reconciling import Reconciler  # noqa: PLC0415 - only who asks needs it
 
         reconciler = Reconciler(self.ledger, self._renting, self.provider, self.clock)
-        return reconciler.reap(config.enabled(), say)
+        found = reconciler.reap(config.enabled(), say)
+        self.ledger.keep_copy()
+        return found
+
+    def without_ledger(self, trouble: LedgerError) -> Unledgered:
+        """Return what can still be done when the ledger cannot be used: list and end what the providers show."""
+        from gpuplug.engine.unledgered import Unledgered  # noqa: PLC0415 - for a bad day
+
+        return Unledgered(self.provider, self._renting, trouble)
 
     def rows(self) -> list[Row]:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'."""
@@ -248,24 +254,23 @@ class Engine:
 
     def sessions(self) -> list[Live]:
         """Return the instances that cells can run on now without waiting."""
-        return [live for live in self._live.values() if live.session.alive]
+        return [live for live in list(self._live.values()) if live.session.alive]
 
     def files(self, options: Options) -> list[tuple[str, str]]:
         """Return path and size of each file in the working folder of the notebook's instance."""
-        from gpuplug import outputs  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         lease = self._inventory.warm(options)
         live = self._live.get(lease.label) if lease else None
         if live is None:
             raise UsageError("no session with an instance of this notebook", hint="%gpu up")
-        rows = json.loads(live.session.request("list").payload)
-        return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
+        return running.list_files(live)
 
     def examine(self, options: Options) -> Iterator[doctor.Finding]:
         """Look at everything that a rent needs; with `options.cross_check` ask the vendors' clients too. Rents nothing."""
         from gpuplug.engine import crosscheck, doctor  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine()
+        yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine(mend=options.mend)
         if options.cross_check:
             for name in config.enabled():
                 if (key := config.find_key(name)) is not None and name in crosscheck.PACKAGES:
@@ -345,6 +350,7 @@ class Engine:
         linking = Linking(self.ledger, self._renting, self._home, self.clock, self._ready_s)
         live = linking.open(provider, lease, cap, self.root, talk)
         self._live[lease.label] = live
+        self._guard.watch(live)
         return live
 
     def _end(self, leases: Iterable[Lease], say: Callable[[str], None]) -> list[Lease]:
@@ -384,10 +390,6 @@ class Engine:
 
     def _say_billing(self, error: GpuplugError, lease: Lease, *, ends: bool) -> None:
         """Add to what failed whether money still runs."""
-        error.billing = error.billing or ("" if ends else self._still_billing(lease))
+        from gpuplug.engine.explaining import still_billing  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-    def _still_billing(self, lease: Lease) -> str:
-        if not lease.price.micros or self.ledger.lease(lease.label).state in {State.GONE, State.FAILED}:
-            return ""
-        minutes = lease.lease_s // 60
-        return f"#{lease.instance_id} still bills {lease.price}/h; it ends {minutes} min after the last contact, or by `%gpu down` now"
+        error.billing = error.billing or ("" if ends else still_billing(self.ledger.lease(lease.label)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from gpuplug.engine.guarding import why_unguarded
 from gpuplug.errors import (
     AuthError,
     GpuplugError,
@@ -13,6 +14,7 @@ from gpuplug.errors import (
     NoOfferError,
     ProviderError,
     TooDearError,
+    UnguardedError,
     UnknownOutcomeError,
     UnreachableError,
 )
@@ -80,23 +82,31 @@ class Acquiring:
             UnknownOutcomeError: one may bill though nobody knows: no other is rented beside it.
         """
         tried: list[str] = []
+        hints: list[str] = []
         closed: set[str] = set()
-        for offer, provider in offers:
+        unguarded = False
+        for number, (offer, provider) in enumerate(offers):
             if len(tried) == MOST_ATTEMPTS:
                 break
             if provider.name in closed:
                 continue
             terms = agree(offer, provider)
+            # A second machine without a switch says more of the platform than of its host: it is kept, under shorter terms.
+            kept = unguarded or all(other.name in closed for _, other in offers[number + 1 :])
+            agreed = replace(wish, options=replace(wish.options, terms=terms))
             try:
-                return self._attempt(offer, provider, replace(wish, options=replace(wish.options, terms=terms)), talk)
+                return self._attempt(offer, provider, agreed, talk, unguarded_too=kept)
             except UnknownOutcomeError:
                 raise
             except (ProviderError, HostError, TooDearError) as error:
                 tried.append(_told(offer, error))
+                hints += [error.hint] if error.hint else []
                 talk.note(tried[-1])
+                unguarded = unguarded or isinstance(error, UnguardedError)
                 self._learn(offer, provider, error, closed)
         raise NoOfferError(
-            "no machine could be had:\n" + "\n".join(tried), hint="%gpu prices, then try again or name more models"
+            "no machine could be had:\n" + "\n".join(tried),
+            hint="; ".join(dict.fromkeys(hints)) or "%gpu prices, then try again or name more models",
         )
 
     def sound(self, offers: list[tuple[Offer, Provider]], talk: Talk) -> list[tuple[Offer, Provider]]:
@@ -126,17 +136,24 @@ class Acquiring:
         elif isinstance(error, HostError) and offer.machine and not provider.traits.free:
             self._ledger.shun(provider.name, offer.machine, error.message)
 
-    def _attempt(self, offer: Offer, provider: Provider, wish: Wish, talk: Talk) -> Live:
+    def _attempt(self, offer: Offer, provider: Provider, wish: Wish, talk: Talk, *, unguarded_too: bool) -> Live:
         talk.phase("rent", f"{offer.gpu} {offer.price}/h")
         lease = self._renting.rent(provider, offer, wish)
         try:
-            return self._link(provider, lease, wish.options.max_price, talk)
+            live = self._link(provider, lease, wish.options.max_price, talk)
+            return live if unguarded_too else _guarded(live)
         except BaseException as error:  # an interrupt included: what was rented and is not usable ends here
             (ended,) = self._end([self._ledger.lease(lease.label)], talk.note)
             if isinstance(error, GpuplugError):
                 cost = ended.cost(self._clock.now().timestamp())
                 error.billing = f"it cost {cost}" + ("" if ended.state is State.GONE else "; NOT PROVEN GONE")
             raise
+
+
+def _guarded(live: Live) -> Live:
+    if why := why_unguarded(live):
+        raise UnguardedError(f"no dead man's switch here: {why}")
+    return live
 
 
 def _told(offer: Offer, error: GpuplugError) -> str:

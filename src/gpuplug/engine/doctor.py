@@ -44,8 +44,10 @@ class Doctor:
         self._clock = clock
         self._provider = provider
 
-    def examine(self) -> Iterator[Finding]:
-        """Yield the findings as they are made, the cheapest first."""
+    def examine(self, *, mend: bool = False) -> Iterator[Finding]:
+        """Yield the findings as they are made, the cheapest first; with `mend` set a damaged ledger aside before."""
+        if mend and (mended := self._ledger.mend()):
+            yield Finding("mended", fine=True, text=f"{mended}; what was rented since shows in %gpu ls")
         yield self._versions()
         yield self._finding("ledger", self._look_at_ledger)
         yield self._finding("ssh", _look_at_ssh)
@@ -113,15 +115,28 @@ class Doctor:
         took = self._clock.monotonic() - began
         yield Finding(name, fine=True, text=f"key from {key.source}, answers after {took * 1000:.0f} ms")
         yield self._balance(name, account)
+        yield self._rights(name, account)
         yield from self._skew(name, account)
 
     def _balance(self, name: str, account: Account) -> Finding:
         what = f"{name} balance"
         if account.balance is None:
             return Finding(what, fine=True, text="not told")
-        scopes = f"; scopes: {', '.join(account.scopes)}" if account.scopes else ""
         fine = account.balance > ZERO
-        return Finding(what, fine, f"{account.balance}{scopes}", "" if fine else "add credit before you rent")
+        return Finding(what, fine, str(account.balance), "" if fine else "add credit before you rent")
+
+    def _rights(self, name: str, account: Account) -> Finding:
+        what, told = f"{name} scopes", ", ".join(account.scopes) or "scopes not told by the platform"
+        if not account.lacks:
+            return Finding(what, fine=True, text=told)
+        variable, _ = config.KEY_PLACES[name]
+        missing = " and ".join(account.lacks)
+        return Finding(
+            what,
+            fine=False,
+            text=f"{told}; the key lacks {missing}, so that it cannot rent and end instances",
+            hint=f"make a key that has {missing} too in the console of {name} and export {variable}=...",
+        )
 
     def _skew(self, name: str, account: Account) -> Iterator[Finding]:
         """Leases and spend go by this computer's clock, so that it should be right."""

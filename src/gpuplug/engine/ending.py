@@ -5,9 +5,11 @@ Nothing says "gone" that two listings and a direct reading have not shown.
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpuplug.errors import AuthError, GpuplugError
+from gpuplug.errors import AuthError, GpuplugError, LedgerError
 from gpuplug.ledger import Lease, Ledger, State
 
 if TYPE_CHECKING:
@@ -47,20 +49,48 @@ class Ending:
             lease = self._bind_by_label(provider, lease)
         if not lease.instance_id:
             return lease if self._held(lease) else self._forget_unknown(provider, lease, deadline_s)
-        lease = self._ledger.move(lease.label, State.DESTROYING)
+        lease = self._marked(lease, say)
+        if self.end_unrecorded(provider, lease, say, deadline_s):
+            return self._said_to_be_gone(lease, say)
+        try:
+            return self._ledger.lease(lease.label)
+        except LedgerError:
+            return lease
+
+    def end_unrecorded(
+        self, provider: Provider, lease: Lease, say: Callable[[str], None], deadline_s: float = PROOF_DEADLINE_S
+    ) -> bool:
+        """Ask for the end of `lease`, whose id is known, and tell whether it is proven; the ledger is not touched."""
         deadline = self._clock.monotonic() + (deadline_s if provider.traits.boots else 0.0)
         wait = FIRST_WAIT_S
         self._say_why_it_takes_long(provider, lease, say)
         while True:
             trouble = self._terminate(provider, lease)
             if not trouble and self._proven_gone(provider, lease):
-                return self._gone(lease)
+                return True
             # A key that is not accepted will not be by waiting.
             if isinstance(trouble, AuthError) or self._clock.monotonic() + wait >= deadline:
                 say(f"#{lease.instance_id} is not proven gone: {trouble or 'the provider still lists it'}")
-                return self._ledger.lease(lease.label)
+                return False
             self._clock.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT_S)
+
+    def _marked(self, lease: Lease, say: Callable[[str], None]) -> Lease:
+        """Note that the end of `lease` is wanted. What cannot be written down is ended all the same."""
+        try:
+            return self._ledger.move(lease.label, State.DESTROYING)
+        except LedgerError as error:
+            say(f"{error.message}; #{lease.instance_id} is ended all the same")
+            return replace(lease, state=State.DESTROYING)
+
+    def _said_to_be_gone(self, lease: Lease, say: Callable[[str], None]) -> Lease:
+        try:
+            return self._gone(lease)
+        except LedgerError as error:
+            say(
+                f"that #{lease.instance_id} is gone could not be written down, and will be proven again: {error.message}"
+            )
+            return replace(lease, state=State.GONE, ended=self._now())
 
     def _unheld(self, lease: Lease, say: Callable[[str], None], deadline_s: float) -> Lease:
         """Wait until the process that is renting `lease` has bound it or given it up, or is late; then take it over."""
@@ -157,8 +187,9 @@ class Ending:
             return False
 
     def _forget_keys(self, lease: Lease) -> None:
-        for suffix in ("", KNOWN_HOSTS):
-            (self._keys / f"{lease.label}{suffix}").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of no use to anybody, now that the machine is not there
+            for suffix in ("", KNOWN_HOSTS):
+                (self._keys / f"{lease.label}{suffix}").unlink(missing_ok=True)
 
     def _never_made(self, lease: Lease, note: str) -> Lease:
         self._forget_keys(lease)

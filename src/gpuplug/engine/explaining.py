@@ -1,4 +1,4 @@
-"""What `-n` says: the ship tree, the variables, the offer, the cost. Rents nothing."""
+"""What `-n` says: the ship tree, the variables, the offer, the cost; and what bills on after a failure. Rents nothing."""
 
 from __future__ import annotations
 
@@ -6,15 +6,31 @@ from typing import TYPE_CHECKING
 
 from gpuplug import outputs, references
 from gpuplug.engine.consent import worst_case
-from gpuplug.ledger import State
+from gpuplug.errors import NoOfferError, TooDearError
+from gpuplug.ledger import FINAL, State
 
 if TYPE_CHECKING:
+    from gpuplug.engine.inventory import Inventory
     from gpuplug.engine.planning import Plan
+    from gpuplug.engine.quoting import Quoting
     from gpuplug.ledger import Lease
     from gpuplug.types import Offer
 
 _SLOW_LINK_BYTES_S = 2_500_000  # 20 Mbit/s up: a plain home line
 _EXAMPLE_S = 600
+
+
+def dry_run(plan: Plan, inventory: Inventory, quoting: Quoting) -> str:
+    """Return the ship tree, the offer that would be taken and what it would cost; rents nothing."""
+    if (lease := inventory.warm(plan.options)) is not None:
+        return explain(plan, None, on_warm(lease), inventory.doubts(lease, plan.options))
+    try:
+        quote = quoting.offers(plan.options)
+    except (NoOfferError, TooDearError) as error:
+        return explain(plan, None, error.message)
+    offer, provider = quote.offers[0]
+    why = quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
+    return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
 
 
 def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
@@ -53,3 +69,14 @@ def on_warm(lease: Lease) -> str:
         f"{where}, at {lease.price}/h{simulated}{rests}; the cell costs that price for as long as it runs, "
         f"ten minutes of it {lease.price.for_seconds(_EXAMPLE_S)}"
     )
+
+
+def still_billing(lease: Lease) -> str:
+    """Say after a failure what the instance of `lease` costs from here on; "" when nothing."""
+    if not lease.price.micros or lease.state in FINAL:
+        return ""
+    named = f"#{lease.instance_id}"
+    if lease.state is State.DESTROYING:
+        return f"the end of {named} is asked for; it counts as billing until that is proven"
+    minutes = lease.lease_s // 60
+    return f"{named} still bills {lease.price}/h; it ends {minutes} min after the last contact, or by `%gpu down` now"

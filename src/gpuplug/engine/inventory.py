@@ -145,6 +145,17 @@ class Inventory:
             return [_named(word.removeprefix("#"), leases) for word in options.words]
         return [lease for lease in self._mine() if lease.state is State.STOPPED or not resting]
 
+    def adopt(self, word: str) -> Lease:
+        """Make an instance this notebook's: one that another notebook has left behind, or that another computer rented.
+
+        Raises:
+            UsageError: it is this notebook's own, or in use.
+            UnknownNameError: no platform lists it with our label.
+        """
+        if (own := self.left_behind(word)) is not None:
+            return self._ledger.amend(own.label, notebook=self._notebook, name="")
+        return self._renting.adopt(self.stranger(word), self._notebook)
+
     def left_behind(self, word: str) -> Lease | None:
         """Return this computer's own lease of another notebook that nobody is in touch with; None when it is not one of ours.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.engine.contacts import Contacts
+from gpuplug.engine.guarding import await_switch
 from gpuplug.engine.proving import check_hardware, check_standing
 from gpuplug.errors import (
     HostError,
@@ -17,8 +18,7 @@ from gpuplug.errors import (
     UnreachableError,
     WrongHardwareError,
 )
-from gpuplug.ledger import Lease, Ledger, State
-from gpuplug.outputs import clean_text
+from gpuplug.ledger import FINAL, Lease, Ledger, State
 from gpuplug.types import Clock, Identity, Instance, InstanceState, Money
 
 if TYPE_CHECKING:
@@ -36,20 +36,22 @@ AGENT_DEADLINE_S = 60.0
 FROM_LOG = "host key from the container log"
 _NEXT_KEY = "next host key: "
 _LOG_PAUSE_S = 5.0
-_SWITCH_S = 5.0
-_POLL_S = 0.2
 _FRESH = 0.2  # a pull that has said something within this part of the patience makes progress
 
 
 @dataclass(slots=True)
 class Live:
-    """An instance that can run cells now. `sent` holds the digest of each variable as the instance has it."""
+    """An instance that can run cells now.
+
+    `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it.
+    """
 
     lease: Lease
     provider: Provider
     session: Session
     sync: Sync
     probe: Mapping[str, Any]
+    switch: str = ""
     sent: dict[str, str] = field(default_factory=dict)
 
 
@@ -92,24 +94,13 @@ class Linking:
             live.session.close()
             raise
         if provider.traits.self_destroy:
-            self._look_at_switch(live, talk)
+            await_switch(live, self._clock)
         return live
 
     def _ready(self, lease: Lease) -> Lease:
         """Note that it is reached; its hard end counts from the first time on."""
         begun = self._clock.now().timestamp() if lease.begun is None else lease.begun
         return self._ledger.move(lease.label, State.READY, begun=begun)
-
-    def _look_at_switch(self, live: Live, talk: Talk) -> None:
-        """Say so when the instance would not end itself; the switch may still be trying, so ask for a moment."""
-        deadline = self._clock.monotonic() + _SWITCH_S
-        while (state := str(live.session.request("ping").header.get("switch"))) != "armed":
-            if self._clock.monotonic() >= deadline:
-                talk.note(
-                    f"no dead man's switch here ({clean_text(state)[:120]}): this instance ends only by `%gpu down`"
-                )
-                return
-            self._clock.sleep(_POLL_S)
 
     def _reach(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> tuple[Lease, Connection]:
         talk.phase("boot")
@@ -178,6 +169,17 @@ class Linking:
             return lease
         return self._ledger.amend(lease.label, host_key=error.seen, rotated=True, note="")
 
+    def _vanished(self, lease: Lease) -> HostError:
+        """Return what to say of an instance that the provider does not show any more; one reading is no proof of its end."""
+        named = f"{lease.gpu} #{lease.instance_id}"
+        state = self._ledger.lease(lease.label).state
+        if state in FINAL:
+            return HostError(f"{named} was ended meanwhile, and is proven gone")
+        unproven = "it counts as billing until its end is proven"
+        if state is State.DESTROYING:
+            return HostError(f"{named} was ended meanwhile", billing=unproven, hint="%gpu ls")
+        return HostError(f"{named} does not exist any more", billing=unproven, hint=f"%gpu down {lease.instance_id}")
+
     def _rotate(self, lease: Lease, connection: Connection) -> Lease:
         from gpuplug.streams.ssh import rotate_host_key  # noqa: PLC0415 - paramiko is loaded only when something is rented
 
@@ -198,7 +200,7 @@ class Linking:
                 return first.pop()
             instance = provider.show(lease.instance_id)
             if instance is None:
-                raise HostError(f"{lease.gpu} #{lease.instance_id} does not exist any more")
+                raise self._vanished(lease)
             check_standing(lease, instance)
             return provider.connect(instance, self._identity(self._ledger.lease(lease.label)))
 

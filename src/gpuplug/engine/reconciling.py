@@ -243,7 +243,9 @@ class Reaper:
         if prices.take_turn(source, holder, self._clock.now().timestamp(), (0, 0.0), 0) > 0:
             return []
         try:
-            return self.reconciler.look()
+            found = self.reconciler.look()
+            self._ledger.keep_copy()
+            return found
         finally:
             prices.end_turn(source, holder, self._clock.now().timestamp() + round_s * _EARLY)
 

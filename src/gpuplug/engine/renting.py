@@ -85,7 +85,7 @@ class Renting(Settling):
             # The lag of the lists counts from here: the laptop may have slept since the intent.
             bound = self._bind(lease, instance_id, created=self._now(), contact=self._now())
         except UnknownOutcomeError as error:
-            return self._find_lost(provider, lease, error)
+            return self._found_lost(provider, lease, error)
         except (ProviderError, UsageError):
             self._never_made(lease, "refused")
             raise
@@ -117,7 +117,14 @@ class Renting(Settling):
     def identity_key(self, lease: Lease) -> Secret:
         """Return the private user key of the lease; empty when the provider needs none."""
         path = self._keys / lease.label
-        return Secret(path.read_text(encoding="ascii")) if path.exists() else Secret("")
+        try:
+            return Secret(path.read_text(encoding="ascii")) if path.exists() else Secret("")
+        except (OSError, UnicodeDecodeError) as error:
+            raise LedgerError(
+                f"the key of #{lease.instance_id} in {path} cannot be read: {_reason(error)}",
+                billing=f"it bills {lease.rate}/h" if lease.billing else "",
+                hint=f"%gpu down {lease.instance_id}",
+            ) from error
 
     def _intend(self, provider: Provider, offer: Offer, wish: Wish) -> tuple[Lease, StartParams]:
         label = LABEL_PREFIX + secrets.token_hex(16)
@@ -158,8 +165,8 @@ class Renting(Settling):
         self._ledger.orders.keep(label, _order(offer, wish.options))
         try:
             self._ledger.intend(lease, wish.within)
-        except BudgetError:
-            (self._keys / label).unlink(missing_ok=True)
+        except (BudgetError, LedgerError):
+            self._forget_keys(lease)
             raise
         return lease, start
 
@@ -167,11 +174,24 @@ class Renting(Settling):
         from gpuplug.streams.ssh import make_key  # noqa: PLC0415 - paramiko is loaded only when something is rented
 
         host, user = make_key(), make_key()
-        self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._keys / label, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(user.private.reveal())
+        try:
+            self._keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._keys / label, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(user.private.reveal())
+        except OSError as error:
+            raise LedgerError(
+                f"the key of a new instance cannot be kept in {self._keys}: {_reason(error)}",
+                hint="nothing was rented; make room there, or set GPUPLUG_HOME to a folder that you may write to",
+            ) from error
         return host.private, host.public, user.public
+
+    def _found_lost(self, provider: Provider, lease: Lease, error: UnknownOutcomeError) -> Lease:
+        try:
+            return self._find_lost(provider, lease, error)
+        except LedgerError as broken:
+            broken.billing = f"{error.message}: it is not certain that nothing bills; {lease.label} is its label"
+            raise
 
     def _find_lost(self, provider: Provider, lease: Lease, error: UnknownOutcomeError) -> Lease:
         lease = self._ledger.move(
@@ -208,3 +228,7 @@ class Renting(Settling):
 
     def _abandon(self, provider: Provider, lease: Lease) -> None:
         self.destroy(provider, self._release(lease), lambda _: None)
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error)

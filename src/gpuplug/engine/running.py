@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import outputs
+from gpuplug.engine.guarding import seconds_left, why_unguarded, worst_case
 from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
 from gpuplug.session import CellRequest, Event
 from gpuplug.sync import Brought, HomeRules, RemoteFile, remote_files
@@ -69,6 +70,12 @@ def _pieces(value: Value) -> Iterator[tuple[str, dict[str, Any], bytes]]:
         yield "value_put", {"name": value.name, "offset": offset, "total": len(whole)}, whole[offset : offset + _PIECE]
 
 
+def list_files(live: Live) -> list[tuple[str, str]]:
+    """Return path and size of each file in the working folder there."""
+    rows = json.loads(live.session.request("list").payload)
+    return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
+
+
 def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str]) -> Ran:
     """Run the cell and show its output; returns when it has ended.
 
@@ -81,6 +88,8 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
     ran = Ran(secrets.token_hex(8))
     options = plan.options
     budget_s = options.budget.micros * 3600 / live.lease.price.micros if live.lease.price.micros else None
+    if budget_s is not None and why_unguarded(live):
+        budget_s = min(budget_s, seconds_left(live.lease, clock))
     if options.terms.lease > live.lease.lease_s:  # a shorter one would take back what was agreed to before
         live.session.request("terms", {"lease_s": options.terms.lease})
         live.lease = replace(live.lease, lease_s=options.terms.lease)
@@ -110,6 +119,14 @@ class _Stop:
         self._deadline = None if budget_s is None else clock.monotonic() + budget_s
         self._budget = live.lease.price.for_seconds(budget_s or 0)
         self._interrupted = False
+        self._told_unguarded = bool(why_unguarded(live))  # then it was said before the cell
+
+    def by_host(self) -> None:
+        """Say it loudly when the instance would not end itself any more; the cell goes on within its budget."""
+        if self._told_unguarded or not (why := why_unguarded(self._live)):
+            return
+        self._told_unguarded = True
+        self._talk.note(f"KEEP THIS NOTEBOOK OPEN: {why}. {worst_case(self._live.lease)}")
 
     def by_user(self) -> None:
         """Pass the first interrupt on; leave at the second."""
@@ -143,6 +160,7 @@ def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:
         try:
             event = live.session.next_event(_TICK_S)
             stop.by_budget()
+            stop.by_host()
             if event is not None and event.cell == ran.id:
                 show.event(event)
         except KeyboardInterrupt:

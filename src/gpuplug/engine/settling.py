@@ -58,25 +58,7 @@ class Settling(Ending):
         Its keys lie on the computer that rented it, so that no cell can run there from here.
         """
         began = instance.started.timestamp() if instance.started else self._now()
-        lease = Lease(
-            label=instance.label,
-            provider=instance.provider,
-            notebook=notebook,
-            name="",
-            state=State.ADOPTED,
-            gpu=instance.gpu,
-            gpu_count=instance.gpu_count,
-            machine=instance.machine,
-            price=instance.price,
-            stopped_price=instance.price,
-            host_key="",
-            nonce="",
-            lease_s=0,
-            hard_s=0,
-            created=began,
-            instance_id=instance.id,
-            rates=(Rate(began, instance.price),),
-        )
+        lease = lease_of(instance, notebook, began)
         self._ledger.intend(lease)
         return lease
 
@@ -116,3 +98,26 @@ class Settling(Ending):
             return lease
         del self._missing[lease.label]
         return self._never_made(lease, "never appeared")
+
+
+def lease_of(instance: Instance, notebook: str, began: float) -> Lease:
+    """Return a lease of which nothing is known but what the provider lists."""
+    return Lease(
+        label=instance.label,
+        provider=instance.provider,
+        notebook=notebook,
+        name="",
+        state=State.ADOPTED,
+        gpu=instance.gpu,
+        gpu_count=instance.gpu_count,
+        machine=instance.machine,
+        price=instance.price,
+        stopped_price=instance.price,
+        host_key="",
+        nonce="",
+        lease_s=0,
+        hard_s=0,
+        created=began,
+        instance_id=instance.id,
+        rates=(Rate(began, instance.price),),
+    )

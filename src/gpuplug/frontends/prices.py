@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import market
@@ -40,12 +41,32 @@ def prices(engine: Engine, options: Options, _say: Callable[[str], None]) -> str
     """
     if options.history:
         return history(engine, options)
-    board, query = engine.prices(options), query_of(options)
+    seen, query = engine.prices(options), query_of(options)
+    board = _under_the_cap(seen, options)
     data = asdata.text(market.board_data(board, query)) if options.json else ""
     if not board.offers:
-        raise _nothing(engine.why_no_prices(options, board), board, data)
+        why = _all_dearer(seen, options) if seen.offers else engine.why_no_prices(options, seen)
+        raise _nothing(why, board, data)
     shown = board.offers if options.verbose else board.offers[:_SHOWN_OFFERS]
-    return data or "\n".join([market.offers_table(shown, query), *_notes(board, len(board.offers) - len(shown))])
+    lines = [market.offers_table(shown, query), *_notes(board, len(board.offers) - len(shown))]
+    if dearer := len(seen.offers) - len(board.offers):
+        lines.append(f"{dearer} above {options.max_price}/h not shown")
+    return data or "\n".join(lines)
+
+
+def _under_the_cap(board: Board, options: Options) -> Board:
+    """Leave out what is dearer than a cap that was typed; the usual cap is for renting."""
+    if "max_price" not in options.typed:
+        return board
+    return replace(board, offers=tuple(offer for offer in board.offers if offer.price <= options.max_price))
+
+
+def _all_dearer(board: Board, options: Options) -> NoOfferError:
+    cheapest = min(board.offers, key=lambda offer: offer.price)
+    return NoOfferError(
+        f"nothing under {options.max_price}/h; the cheapest is {cheapest.price}/h ({cheapest.gpu} on {cheapest.provider})",
+        hint="raise --max-price, or leave it out",
+    )
 
 
 def _nothing(why: GpuplugError, board: Board, data: str) -> GpuplugError:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.errors import GpuplugError, ProviderError, UsageError
+from gpuplug.engine.guarding import why_unguarded
+from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
 from gpuplug.frontends import asdata, budgets, findings
 from gpuplug.frontends.findings import named as _named
 from gpuplug.frontends.prices import prices
@@ -83,11 +84,18 @@ def _platform_line(name: str) -> str:
     return f"{name}: key from {key.source if key else 'nowhere'}, {config.base_url(name)}"
 
 
-def ls(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
+def ls(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     """Every instance with our label, as the providers list it now."""
-    rows = engine.rows()
+    trouble = None
+    try:
+        rows = engine.rows()
+    except LedgerError as error:
+        say(str(error))
+        rows, trouble = engine.without_ledger(error).rows(), error
     if options.json:
         return asdata.text([asdata.row(each) for each in rows])
+    if not rows and trouble is not None:
+        return "the providers list no instance with our label"
     if not rows:
         return "0 instances billing"
     lines = [_row(row) for row in rows]
@@ -106,7 +114,7 @@ def _questions(engine: Engine, rows: list[Row]) -> list[str]:
 def _row(row: Row) -> tuple[str, ...]:
     instance, lease = row.instance, row.lease
     if lease is None and instance is not None:
-        state = f"{instance.state.value}, of another computer"
+        state = f"{instance.state.value}, {'not known whose' if row.trouble else 'of another computer'}"
         return (f"#{instance.id}", instance.gpu, instance.provider, state, str(instance.price), "not known", "")
     if lease is None:
         return ("",) * 7
@@ -130,7 +138,11 @@ def down(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     Raises:
         ProviderError: something is not proven gone.
     """
-    ended = engine.down(options, say)
+    try:
+        ended, trouble = engine.down(options, say), None
+    except LedgerError as error:
+        say(f"{error.message}: asking the providers alone")
+        ended, trouble = engine.without_ledger(error).down(options, say), error
     unproven = [lease for lease in ended if lease.state not in {State.GONE, State.FAILED}]
     if unproven:
         raise ProviderError(
@@ -140,6 +152,8 @@ def down(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
         )
     if options.json:
         return asdata.text([asdata.lease(engine, each) for each in ended])
+    if trouble is not None:
+        return f"{_instances(len(ended))} ended; what else bills the ledger cannot tell: %gpu ls"
     if engine.billing():
         return bill(engine)
     others = _others(engine) if options.all else ""
@@ -186,7 +200,10 @@ def adopt(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
 
 def up(engine: Engine, options: Options, talk: Talk) -> str:
     """Rent an instance, or take the warm one."""
-    return ready(engine.up(options, talk).lease)
+    live = engine.up(options, talk)
+    return ready(live.lease) + (
+        ", without a dead man's switch: %gpu down before you leave" if why_unguarded(live) else ""
+    )
 
 
 def start(engine: Engine, options: Options, talk: Talk) -> str:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import orders, prices
-from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
+from gpuplug.ledger import copying, orders, prices
+from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
+from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SCHEMA_VERSION = 3
 _BUSY_S = 10.0
+_MAY_BILL = "what was rented before may bill on"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS leases(
   label TEXT PRIMARY KEY, provider TEXT NOT NULL, notebook TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
@@ -48,8 +49,7 @@ ALTER TABLE leases ADD COLUMN token TEXT NOT NULL DEFAULT '';
 ALTER TABLE leases ADD COLUMN expires REAL NOT NULL DEFAULT 0;
 """,
 }
-_COLUMNS = tuple(field.name for field in dataclasses.fields(Lease))
-_MOVABLE = frozenset(_COLUMNS) - {"label", "rates"}
+_MOVABLE = frozenset(COLUMNS) - {"label", "rates"}
 _FINAL = ",".join(f"'{state.value}'" for state in FINAL)
 _OPEN = f"state NOT IN ({_FINAL})"
 _WITHOUT_INSTANCE = f"state IN ('{State.INTENT.value}', '{State.UNKNOWN.value}')"
@@ -86,6 +86,19 @@ class Ledger:
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
 
+    def keep_copy(self) -> None:
+        """Keep a copy of the file for a bad day, unless that was done lately; costs milliseconds, raises nothing."""
+        if self.exists:
+            copying.keep_copy(self.path, self._clock.now().timestamp())
+
+    def mend(self) -> str:
+        """Set a damaged file aside and take its copy; say what was done, or "" when it is whole. May be repeated.
+
+        What was rented since the copy was made is not in it: `%gpu ls` shows that as another computer's.
+        """
+        self.close()
+        return copying.mend(self.path, self._clock.now().timestamp())
+
     def close(self) -> None:
         """Close the connections of all threads. May be repeated."""
         for connection in self._opened:
@@ -108,10 +121,10 @@ class Ledger:
 
         `check` raises where it may not be written; it reads the ledger while no other process can write.
         """
-        marks = ",".join("?" * len(_COLUMNS))
+        marks = ",".join("?" * len(COLUMNS))
         with self._write() as connection:
             check(lease)
-            connection.execute(f"INSERT INTO leases({','.join(_COLUMNS)}) VALUES({marks})", _to_row(lease))
+            connection.execute(f"INSERT INTO leases({','.join(COLUMNS)}) VALUES({marks})", to_row(lease))
 
     def move(
         self, label: str, state: State, *, held: str | None = None, **changes: str | float | Money | None
@@ -129,7 +142,7 @@ class Ledger:
         A final row never changes, and with `held` only one that still has this token; the row as it then stands is
         returned.
         """
-        values = {name: _plain(value) for name, value in changes.items()}
+        values = {name: plain(value) for name, value in changes.items()}
         if unknown := set(values) - _MOVABLE:
             raise LedgerError(f"no such field of a lease: {sorted(unknown)}")
         self._update(label, values, held)
@@ -266,9 +279,9 @@ class Ledger:
         return sum(costs, ZERO)
 
     def _leases(self, where: str, *arguments: object) -> list[Lease]:
-        query = f"SELECT {','.join(_COLUMNS)} FROM leases WHERE {where} ORDER BY created"  # noqa: S608 - constants
+        query = f"SELECT {','.join(COLUMNS)} FROM leases WHERE {where} ORDER BY created"  # noqa: S608 - constants
         with self._reading():
-            return [_from_row(row) for row in self._connection().execute(query, arguments).fetchall()]
+            return [from_row(row) for row in self._connection().execute(query, arguments).fetchall()]
 
     def _query(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         if not self.exists:
@@ -294,10 +307,14 @@ class Ledger:
         try:
             yield
         except (sqlite3.Error, OSError, ValueError) as error:
-            raise LedgerError(
-                f"the ledger {self.path} cannot be used: {error}",
-                hint="move it away to start a new one; `%gpu ls` and `%gpu down ID` then still find what runs at the provider",
-            ) from error
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> LedgerError:
+        hint = "`%gpu ls` and `%gpu down ID` ask the providers alone; `%gpu doctor --mend` sets a damaged file aside"
+        if "locked" in str(error):
+            hint = f"another process has held it for {_BUSY_S:.0f} s; `fuser {self.path}` tells which"
+        billing = _MAY_BILL if self.exists else ""
+        return LedgerError(f"the ledger {self.path} cannot be used: {error}", billing=billing, hint=hint)
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -312,7 +329,6 @@ class Ledger:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.touch(mode=0o600)
         connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
         try:
             self._prepare(connection)
         except BaseException:
@@ -322,16 +338,31 @@ class Ledger:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make the tables, or bring those of an older version up to date; of two processes one does it."""
-        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            self._migrate(connection)
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError:
+            # Read-only, full or held by another process: what is there can be read all the same, and who writes is told.
+            if version != _SCHEMA_VERSION:
+                raise
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > _SCHEMA_VERSION:
             raise LedgerError(
                 f"the ledger {self.path} was written by a newer gpuplug (schema {version})",
+                billing=_MAY_BILL,
                 hint="pip install -U gpuplug",
             )
-        if 0 < version < min(_MIGRATIONS):
+        if version and version < min(_MIGRATIONS):
             raise LedgerError(
                 f"the ledger {self.path} is of a time before the first release (schema {version})",
+                billing=_MAY_BILL,
                 hint="move it away to start a new one",
             )
         for older in range(version or _SCHEMA_VERSION, _SCHEMA_VERSION):
@@ -339,32 +370,3 @@ class Ledger:
                 connection.execute(statement)
         for statement in f"{_SCHEMA}{prices.SCHEMA}{orders.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION}".split(";"):
             connection.execute(statement)
-        connection.execute("COMMIT")
-
-
-def _plain(value: str | float | Money | None) -> str | float | None:
-    return value.micros if isinstance(value, Money) else value
-
-
-def _to_row(lease: Lease) -> tuple[object, ...]:
-    return tuple(_column(getattr(lease, name)) for name in _COLUMNS)
-
-
-def _column(value: object) -> object:
-    if isinstance(value, State):
-        return value.value
-    if isinstance(value, Money):
-        return value.micros
-    if isinstance(value, tuple):
-        return json.dumps([[rate.since, rate.price.micros] for rate in value])
-    return value
-
-
-def _from_row(row: tuple[Any, ...]) -> Lease:
-    values = dict(zip(_COLUMNS, row, strict=True))
-    for name in ("price", "stopped_price", "bid"):
-        values[name] = Money(values[name])
-    for name in ("rotated", "simulated"):
-        values[name] = bool(values[name])
-    values["rates"] = tuple(Rate(since, Money(micros)) for since, micros in json.loads(values["rates"]))
-    return Lease(**{**values, "state": State(values["state"])})

@@ -36,6 +36,7 @@ class Account:
         self.key = self._derive("account")
         self.credit = FIRST_CREDIT
         self.revoked = False
+        self.rights: frozenset[str] | None = None  # of the account's key; None: all
         self.ssh_keys: dict[int, str] = {}
         self._instance_keys: dict[str, int] = {}
         self._numbers = 0
@@ -61,6 +62,11 @@ class Account:
         if key in self._instance_keys:
             return Caller(self._instance_keys[key])
         raise bad_key()
+
+    def must_have(self, right: str | None) -> None:
+        """Raise ApiError when the account's key was made without `right`."""
+        if right is not None and self.rights is not None and right not in self.rights:
+            raise not_allowed()
 
     def number(self) -> int:
         """Return a number for a new SSH key."""

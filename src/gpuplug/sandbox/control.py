@@ -12,10 +12,10 @@ point, agent, key (`account`, `instance N`, `bad`, `none`) and status (0: no rep
 `POST control_url` with `{"fault": name, "point": ..., "nth": 1, "times": 1, "instance": id, ...}` queues a fault (`faults.WIRE` and
 `faults.MARKET` list names and parameters): it strikes at the nth passing of its point from now on, `times` times, null for ever. Points
 of Vast's dialect are search, gpu_names, create, list, list_v0, filters, show, start, stop, label, update, destroy, reboot, recycle, bid,
-logs, result, command, snapshot, instance_keys, account_keys, user, charges, invoices, volumes, copy; of RunPod's pod_list, pod_create,
-pod_show, pod_update, pod_start, pod_stop, pod_restart, pod_destroy, pod_logs, gpus, cpus, datacenters, templates, registries, ssh_keys,
-network_volumes, billing, graphql (what GraphQL does to pods passes their points too); and `*`. A fault that both dialects know and that is
-queued without a point waits at both.
+logs, result, command, snapshot, instance_keys, account_keys, api_keys, user, charges, invoices, volumes, copy; of RunPod's pod_list,
+pod_create, pod_show, pod_update, pod_start, pod_stop, pod_restart, pod_destroy, pod_logs, gpus, cpus, datacenters, templates, registries,
+ssh_keys, network_volumes, billing, graphql (what GraphQL does to pods passes their points too); and `*`. A fault that both dialects know
+and that is queued without a point waits at both.
 
 `POST control_url` with `{"action": name, ...}` acts at once:
     outbid                              `instance` (Vast)
@@ -28,6 +28,8 @@ queued without a point waits at both.
     set_stock                           `gpu`, `free` in every RunPod data center
     credit                              `amount` in dollars that are left, of each account
     revoke_key, restore_key             the accounts' keys
+    rights                              `names` (all): what the accounts' keys may: user_read, instance_read, instance_write; RunPod's
+                                        reads always, and changes nothing without instance_write
     pagination                          `size` of the pages of RunPod's lists (none: no pages)
     strict                              `on`: the services' limits on calls: least seconds between two (Vast), 60 a minute (RunPod)
     advance                             `seconds` of sandbox time
@@ -87,6 +89,7 @@ class Control:
             "credit": self._credit,
             "revoke_key": self._revoke_key,
             "restore_key": self._restore_key,
+            "rights": self._rights,
             "strict": self._strict,
             "advance": self._advance,
             "reset": self._reset,
@@ -206,6 +209,12 @@ class Control:
 
     async def _restore_key(self, _body: Body) -> None:
         self._market.account.revoked = self._cloud.account.revoked = False
+
+    async def _rights(self, body: Body) -> None:
+        names = body.get("names")
+        rights = None if names is None else frozenset(str(name) for name in names)
+        self._market.account.rights = rights
+        self._cloud.account.may_write = rights is None or "instance_write" in rights
 
     async def _strict(self, body: Body) -> None:
         self._market.strict = self._cloud.strict = bool(body.get("on", True))

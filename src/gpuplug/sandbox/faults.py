@@ -38,6 +38,7 @@ MARKET: Mapping[str, tuple[tuple[str, ...], str]] = {
     "no_sshd": (_BOTH_CREATE, "running, but nothing listens on its ports"),
     "wrong_gpu": (_BOTH_CREATE, "the machine has the GPU `gpu` (Tesla T4) inside"),
     "auth_lag": (_BOTH_CREATE, "sshd refuses every key for `seconds` (5) after it is up"),
+    "no_egress": (_BOTH_CREATE, "calls from the container go nowhere: its switch cannot reach the service"),
     "start_delay": (_BOTH_CREATE, "the start command runs `seconds` (5) after the container is up"),
     "fixed_host_key": (_BOTH_CREATE, "sshd shows a key from the image and never takes another"),
     "no_direct_ports": (_BOTH_CREATE, "no direct port, only the proxy"),
@@ -52,6 +53,8 @@ MARKET: Mapping[str, tuple[tuple[str, ...], str]] = {
     "zero_gpus": (("pod_start",), "the pod comes back without a GPU inside"),
     "hide_graphql": (("graphql",), "GraphQL is gone: `code` 410 (404 as well), or 400 GRAPHQL_VALIDATION_FAILED"),
 }
+# Nothing listens on that port: what keeps to the variables, as curl, wget and Python do, reaches nobody.
+NO_EGRESS = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
 
 class FaultError(ValueError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpuplug.sandbox import query
 from gpuplug.sandbox.accounts import Account, checked_public_key
 from gpuplug.sandbox.catalogue import BY_NAME, MICROS, stock
-from gpuplug.sandbox.faults import MARKET, Fault, FaultQueue
+from gpuplug.sandbox.faults import MARKET, NO_EGRESS, Fault, FaultQueue
 from gpuplug.sandbox.instances import Instance
 from gpuplug.sandbox.lifecycle import Lifecycle, bid_micros
 from gpuplug.sandbox.machine import Machine, MachineSpec
@@ -252,6 +252,7 @@ def _container_env(instance: Instance) -> dict[str, str]:
     label = f"C.{instance.id}"
     return {
         **instance.order.variables,
+        **(NO_EGRESS if "no_egress" in instance.quirks else {}),
         "CONTAINER_API_KEY": instance.key,
         "CONTAINER_ID": str(instance.id),
         "CONTAINER_LABEL": label,

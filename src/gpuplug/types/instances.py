@@ -123,11 +123,14 @@ class Instance:
 class Account:
     """What a key opens. `balance` is prepaid money that is left; None where the provider does not tell.
 
-    `told` is the provider's own wall time when it answered.
+    `scopes` are the key's rights in the provider's own words; empty where it does not tell them. `lacks` are those
+    that renting and ending need and the key certainly does not have. `told` is the provider's own wall time when it
+    answered.
     """
 
     balance: Money | None = None
     scopes: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
     told: dt.datetime | None = None
 
 

@@ -92,4 +92,7 @@ def _forbidden(reply: Reply, text: str, key_source: str) -> ProviderError:
             "runpod's front door (Cloudflare) turned the request away; this says nothing about the key",
             hint="try again later, or from another network",
         )
-    return ProviderError(f"runpod does not allow this to the key from {key_source}: {text}")
+    return ProviderError(
+        f"runpod does not allow this to the key from {key_source}: {text}",
+        hint=f"give the key read and write access at {KEYS_PAGE}",
+    )

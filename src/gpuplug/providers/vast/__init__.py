@@ -11,6 +11,7 @@ from gpuplug.errors import (
     HostKeyError,
     LinkError,
     NotReadyError,
+    ProviderError,
     ReplyError,
     UnknownOutcomeError,
     UnreachableError,
@@ -35,6 +36,7 @@ _LIST = "/api/v1/instances/"
 _INSTANCE = "/api/v0/instances/{id}/"
 _LOGS = "/api/v0/instances/request_logs/{id}/"
 _USER = "/api/v0/users/current"
+_KEYS = "/api/v0/auth/apikeys"
 # The provider's own limits: one call in so many seconds for each method and route; searches ten a minute.
 _PACES = {
     ("POST", _SEARCH): Pace(10, 60.0),
@@ -226,14 +228,15 @@ class VastProvider:
             raise refusals.refusal(reply, self._key_source)
 
     def account(self) -> Account:
-        """Read the prepaid credit that is left. Costs nothing, may be repeated.
+        """Read the prepaid credit that is left and what the key may do. Costs nothing, may be repeated.
 
         Raises:
             AuthError: the key is not accepted.
             ProviderError: no usable answer.
         """
         reply = self._ask(Call("GET", _USER, safe=True))
-        return Account(rows.balance(reply.body), told=http_date(reply.headers))
+        rights = rows.key_rights(mapping(reply.body).get("key_id"), self._keys())
+        return Account(rows.balance(reply.body), rights, rows.lacking(rights), told=http_date(reply.headers))
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection. Tries direct, then proxy.
@@ -290,6 +293,13 @@ class VastProvider:
         if not refusals.succeeded(reply):
             raise refusals.refusal(reply, self._key_source)
         return reply
+
+    def _keys(self) -> object:
+        """Return the list of the account's keys; None when this key may not read it: then nothing is known of rights."""
+        try:
+            return mapping(self._ask(Call("GET", _KEYS, safe=True)).body).get("apikeys")
+        except ProviderError:  # it says only what a key may do: what it is refused is told when it is refused
+            return None
 
     def _gpu_names(self) -> list[str]:
         now = self._clock.monotonic()

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from gpuplug.errors import AuthError, NoCreditError, OfferGoneError, ProviderError
 from gpuplug.providers._reading import clean, mapping
+from gpuplug.providers.vast.rows import NEEDED_RIGHTS
 
 if TYPE_CHECKING:
     from gpuplug.providers._calls import Reply
 
 BILLING_PAGE = "https://cloud.vast.ai/billing/"
+KEYS_PAGE = "https://cloud.vast.ai/manage-keys/"
 OK = 200
 REFUSED = 400
 _UNAUTHORIZED = 401
@@ -48,10 +50,13 @@ def refusal(reply: Reply, key_source: str) -> ProviderError:
     if reply.status == _UNAUTHORIZED or "auth_error" in text or "Session expired" in text:
         return AuthError(
             f"vast does not accept the key from {key_source}: {text}" if key_source else "there is no key for vast",
-            hint="make a key at https://cloud.vast.ai/manage-keys/ and export VAST_API_KEY=...",
+            hint=f"make a key at {KEYS_PAGE} and export VAST_API_KEY=...",
         )
     if "not_authorized" in text:
-        return AuthError(f"the key from {key_source} is not allowed to do this: {text}")
+        return AuthError(
+            f"the key from {key_source} is not allowed to do this: {text}",
+            hint=f"make a key with the rights {', '.join(NEEDED_RIGHTS)} at {KEYS_PAGE} and export VAST_API_KEY=...",
+        )
     if "insufficient_credit" in text:
         return NoCreditError("the Vast.ai account has no credit left", hint=f"add credit at {BILLING_PAGE}")
     if "no_such_ask" in text and reply.status in {REFUSED, _NOT_FOUND, _GONE}:

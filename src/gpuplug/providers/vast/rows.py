@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from gpuplug import gpus
-from gpuplug.providers._reading import clean, integer, mapping, number
+from gpuplug.providers._reading import clean, integer, mapping, number, parse_json
 from gpuplug.types import ZERO, Cloud, Endpoint, Instance, InstanceState, Money, Offer
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _DEAREST = 1_000_000
 _LEAST_SENSIBLE = Decimal("0.01")
@@ -17,6 +22,9 @@ _HOURS_A_MONTH = 720
 _MOST_GPUS = 1024
 _LARGEST_ID = 1 << 53
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,45}")
+_MOST_RIGHTS = 40
+_MOST_WORD = 40
+NEEDED_RIGHTS = ("user_read", "instance_read", "instance_write")
 _VERIFIED = ("verified", None)  # the search asks for verified hosts only; not every row says it again
 _BOOTING = frozenset({"", "loading", "scheduling", "restarting", "rebooting", "created"})
 _STOPPED = frozenset({"exited", "stopped"})
@@ -114,6 +122,32 @@ def balance(row: object) -> Money | None:
     """Return the prepaid credit that is left, less what is owed; None when it is not told."""
     credit = number(mapping(row).get("credit"), -_DEAREST, _DEAREST)
     return None if credit is None else Money.dollars(credit)
+
+
+def key_rights(key_id: object, listed: object) -> tuple[str, ...]:
+    """Return the rights of the key that is `key_id` in the account's list of keys; none where they are not told.
+
+    The service has written them as one word, as an object of words, and as the text of such an object.
+    """
+    own = [mapping(row) for row in listed if mapping(row).get("id") == key_id] if isinstance(listed, list) else []
+    told = own[0].get("rights") if own and key_id is not None else None
+    if isinstance(told, str) and told.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            told = parse_json(told)
+    if isinstance(told, str):
+        return (clean(told, _MOST_WORD),) if clean(told, _MOST_WORD) else ()
+    words = mapping(told).get("api", told)
+    given = [
+        clean(name, _MOST_WORD) for name, value in mapping(words).items() if value is not None and value is not False
+    ]
+    return tuple(sorted(word for word in given if word))[:_MOST_RIGHTS]
+
+
+def lacking(rights: Collection[str]) -> tuple[str, ...]:
+    """Return the rights that are needed here and not among `rights`; none where their words are not known to us."""
+    if not set(NEEDED_RIGHTS).isdisjoint(rights):
+        return tuple(right for right in NEEDED_RIGHTS if right not in rights)
+    return ("write",) if set(rights) == {"read"} else ()
 
 
 def instance_id(value: object) -> str:

@@ -39,6 +39,7 @@ class Account:
         self.key = self._derive("account")
         self.credit = FIRST_CREDIT
         self.revoked = False
+        self.may_write = True  # whether the account's key was given more than reading
         self.ssh_keys: list[str] = []
         self.calls: deque[float] = deque()
         self._pods: dict[str, str] = {}

@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from gpuplug.sandbox.catalogue import BY_NAME
+from gpuplug.sandbox.faults import NO_EGRESS
 from gpuplug.sandbox.machine import Machine, MachineSpec
 from gpuplug.sandbox.runpod.catalogue import DRIVERS
 from gpuplug.sandbox.runpod.pods import LOOPBACK, memory_gb, vcpus
@@ -120,4 +121,4 @@ def environment(pod: Pod) -> dict[str, str]:
         own["RUNPOD_VOLUME_ID"] = pod.storage.volume_id
     if pod.container.official and pod.pool is not None:
         own |= {"CUDA_VERSION": pod.pool.cuda, "PYTORCH_VERSION": "2.8.0"}
-    return {**pod.container.env, **own}
+    return {**pod.container.env, **own, **(NO_EGRESS if "no_egress" in pod.quirks else {})}

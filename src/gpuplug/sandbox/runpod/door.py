@@ -124,6 +124,8 @@ class Door:
             caller.must_own(request.match_info["id"])
         else:
             caller.must_be_account()
+        if caller.pod is None and not self._cloud.account.may_write and request.method != "GET":
+            raise Problem(403, "this key is not allowed to do that")
 
     def _count(self) -> None:
         """Count one call; Problem when the minute's are used up and limits are enforced."""

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 # What an instance may do with its own key, to itself.
 OWN_POINTS = frozenset({"show", "start", "stop", "destroy"})
+# What the account's own key must have been given for it; the rest needs nothing.
+_RIGHTS = {
+    **dict.fromkeys(("user", "account_keys", "charges", "invoices"), "user_read"),
+    **dict.fromkeys(("list", "list_v0", "filters", "show", "logs"), "instance_read"),
+    **dict.fromkeys(("create", "start", "stop", "label", "update", "destroy", "reboot", "recycle"), "instance_write"),
+    **dict.fromkeys(("bid", "command", "snapshot", "instance_keys"), "instance_write"),
+}
 _TOO_OFTEN = "API requests too frequent"
 # Least seconds between two calls of one route with one key.
 THRESHOLDS = {
@@ -108,6 +115,8 @@ class Door:
             caller.must_own(int(request.match_info["id"]))
         else:
             caller.must_be_account()
+        if caller.instance is None:
+            self._market.account.must_have(_RIGHTS.get(row["point"]))
         self._pace(request, row["point"], key)
 
     def _pace(self, request: web.Request, point: str, key: str) -> None:

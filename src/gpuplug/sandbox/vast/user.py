@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gpuplug.sandbox.market import Market
 
 USER_ID = 4711
+KEY_ID = 1
 
 
 class User:
@@ -29,6 +30,7 @@ class User:
         """Return the routes of this part."""
         return [
             Route("GET", "/api/v0/users/current/", "user", self._user),
+            Route("GET", "/api/v0/auth/apikeys/", "api_keys", self._api_keys),
             Route("GET", "/api/v0/ssh/", "account_keys", self._keys),
             Route("POST", "/api/v0/ssh/", "account_keys", self._add_key),
             Route("PUT", r"/api/v0/ssh/{key:\d+}/", "account_keys", self._change_key),
@@ -54,12 +56,18 @@ class User:
                 "credit": max(left, 0.0),
                 "balance": min(left, 0.0),
                 "sid": "C.4711",
-                "key_id": 1,
+                "key_id": KEY_ID,
                 "ssh_key": next(iter(self._market.account.ssh_keys.values()), None),
                 "api_key": self._market.account.key,
                 "can_pay": True,
             }
         )
+
+    async def _api_keys(self, _request: web.Request) -> web.Response:
+        rights = self._market.account.rights
+        told: dict[str, Any] | None = None if rights is None else {"api": {name: {} for name in sorted(rights)}}
+        key = {"id": KEY_ID, "user_id": USER_ID, "rights": told, "team_id": None, "team_name": None}
+        return web.json_response({"apikeys": [key]})
 
     def _key(self, number: int) -> dict[str, Any]:
         return {
