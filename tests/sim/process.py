@@ -59,6 +59,7 @@ class Line:
         self._world = world
         self._id = instance_id
         self._open = True
+        self.health = {"switch": "armed"}  # what it last said of itself, true or not
 
     @property
     def alive(self) -> bool:
