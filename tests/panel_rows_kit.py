@@ -55,17 +55,19 @@ def part(items: list[Any] | None, **changes: object) -> dict[str, Any]:
     return {**frame, **changes}
 
 
+GAUGE = {
+    "name": "RTX 4090",
+    "use_percent": 93,
+    "vram_used_mb": 20100,
+    "vram_total_mb": 24564,
+    "temperature_c": 71,
+    "power_w": 320.5,
+}
+
+
 def pods(count: int) -> list[dict[str, Any]]:
     """Return as many pods, each with a lease that drains and two GPUs at work."""
     soon = (dt.datetime.now(dt.timezone.utc) + dt.timedelta(minutes=12)).isoformat().replace("+00:00", "Z")
-    gauge = {
-        "name": "RTX 4090",
-        "use_percent": 93,
-        "vram_used_mb": 20100,
-        "vram_total_mb": 24564,
-        "temperature_c": 71,
-        "power_w": 320.5,
-    }
     return [
         {
             "id": f"gp-{index}",
@@ -94,15 +96,8 @@ def pods(count: int) -> list[dict[str, Any]]:
             "hard_ends": soon,
             "hard_s": 14400,
             "runs": "job" if index == 0 else None,
-            "gauges": {"at": now(), "lease_left_s": 720.0, "gpus": [gauge, gauge]},
-            "may": {
-                "extend": {},
-                "stop": {"text": "the disk bills"},
-                "start": None,
-                "destroy": {},
-                "adopt": None,
-                "ssh": {},
-            },
+            "gauges": {"at": now(), "lease_left_s": 720.0, "gpus": [GAUGE, GAUGE]},
+            "may": {"extend": {}, "stop": {"text": "the disk bills"}, "destroy": {}, "adopt": None, "ssh": {}},
         }
         for index in range(count)
     ]
@@ -128,7 +123,7 @@ def state(count: int) -> dict[str, Any]:
         "version": 1,
         "now": now(),
         "source": "server",
-        "revision": 1,
+        "revision": 1_000_000,
         "platforms": part([]),
         "pods": part(pods(count), error=error),
         "jobs": part([]),

@@ -96,7 +96,7 @@ def test_a_quote_is_good_for_one_rent(place: Place) -> None:
     quote = place.server.post("quote", {"offer": offer["id"], "notebook": "b.ipynb"})[1]["quote"]
     assert place.act("rent", quote=quote)["state"] == "done"
     status, refusal = place.server.post("actions/rent", {"quote": quote})
-    assert (status, refusal["reason"]) == (409, "gone")
+    assert (status, refusal["reason"]) == (404, "gone")
     assert place.shop.meter()["billing_now"] == 2
 
 

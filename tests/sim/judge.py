@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gpuplug.ledger import Lease
 
 _FINAL = frozenset(state.value for state in FINAL)
+_ASKED = frozenset({State.STOPPED.value, State.ADOPTED.value})
+_IN_USE = frozenset({State.BOUND.value, State.READY.value}) | _ASKED
+_ROUND_S = 20.0
 _SLACK = 120  # seconds of its price that a budget may be passed by
 _MOST_LAG_S = 60.0  # what both adapters promise
 _LONGEST_WAIT_S = 4_000.0
@@ -40,6 +43,7 @@ class Judge:
         self._world = world
         self._orders: dict[str, float] = {}
         self._final: set[str] = set()
+        self._before: dict[str, Row] = {}
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
@@ -112,6 +116,40 @@ class Judge:
             if len(left) > 1:
                 self._break(f"{label} has {len(left)} instances, and the extra one is not ended")
 
+    def reaps(self) -> None:
+        """A look that nobody asked for begins: what it may end depends on how things stand now."""
+        self._before = self.rows()
+
+    def reaped(self, machine: Machine) -> None:
+        """Such a look asks for the end of `machine`: nobody may be in touch with it, and nothing of use may run there."""
+        row, now = self._before.get(machine.label), self._world.now
+        if row is None or row.state not in _IN_USE or row.instance_id != machine.id or machine.ended is not None:
+            return
+        if row.state in _ASKED:
+            self._break(f"#{machine.id} is {row.state}, and was ended without a question")
+        hard = machine.began + machine.terms.hard
+        if now < min(machine.busy_until, hard):
+            self._break(f"#{machine.id} was ended while a cell ran there")
+        used = machine.used if machine.began <= now else max(machine.born, machine.contact)
+        if now < min(used + machine.terms.lease, hard) and not self._world.plan.jumps:
+            self._break(f"#{machine.id} was ended before its lease was over")
+
+    def reconciled(self, since: float) -> None:
+        """A minute after its start a process has accounted for all that is listed, and asked for each end that is due."""
+        rows = self.rows()
+        for machine in self._world.market.ours():
+            row = rows.get(machine.label)
+            if machine.shown_from > self._world.now - _ROUND_S:
+                continue  # no list has had to show it yet
+            if row is None or row.state in _FINAL:
+                self._break(
+                    f"#{machine.id} bills a minute later, and the ledger says {row.state if row else 'nothing'}"
+                )
+            if row.instance_id != machine.id and not machine.asked:
+                self._break(f"#{machine.id} bills a minute later, and nobody knows whose it is: {row}")
+            if row.state == State.DESTROYING.value and not any(at >= since for at in machine.asked):
+                self._break(f"#{machine.id} is to be destroyed, and nobody has asked for it since the start")
+
     def usable(self, lease: Lease) -> None:
         """A cell may run on `lease`: it exists, and it is no dearer than was agreed to."""
         machine = self._world.market.machines.get(lease.instance_id)
@@ -150,7 +188,7 @@ class Judge:
         shorter = self._world.plan.day is not None and terms.hard <= options.terms.hard
         if terms.lease != options.terms.lease or not (terms.hard == options.terms.hard or shorter):
             self._break(f"#{machine.id} was sent the terms {terms}, not {options.terms}")
-        if not machine.resting and machine.ended > max(machine.contact, machine.began) + terms.lease + SWITCH_S:
+        if not machine.resting and machine.ended > machine.used + terms.lease + SWITCH_S:
             self._break(f"#{machine.id} lived on after its lease")
         most = options.budget.micros * market.traits.drift + _SLACK * machine.rate / 3600
         bill = machine.bill(self._world.now)

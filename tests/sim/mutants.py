@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.config import Standing
-from gpuplug.engine import renting
+from gpuplug.engine import reconciling, renting
 from gpuplug.engine.budgets import Budgets
+from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.linking import Linking
+from gpuplug.engine.reconciling import Reconciler
 from gpuplug.engine.renting import Renting
 from gpuplug.errors import GpuplugError, OfferGoneError, UnknownOutcomeError
 from gpuplug.ledger import Lease, Ledger, State
@@ -254,3 +256,30 @@ def a_machine_that_is_never_ready_is_left_behind(patch: pytest.MonkeyPatch) -> N
         return self._gone(lease) if lease.state is State.BOUND else destroy(self, provider, lease, *more)
 
     patch.setattr(Renting, "destroy", careless)
+
+
+@mutant
+def a_running_cell_keeps_no_machine(patch: pytest.MonkeyPatch) -> None:
+    over = Reconciler._over
+    patch.setattr(Reconciler, "_over", staticmethod(lambda lease, *more: over(replace(lease, busy=0), *more)))
+
+
+@mutant
+def nobody_notes_that_he_is_in_touch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Contacts, "_note", lambda *_: None)
+
+
+@mutant
+def a_wrong_clock_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reconciler, "_skew", lambda *_: "")
+
+
+@mutant
+def what_rests_is_ended_without_a_question(patch: pytest.MonkeyPatch) -> None:
+    asked = {state: what for state, what in reconciling._PLAIN.items() if state is not State.STOPPED}
+    patch.setattr(reconciling, "_PLAIN", asked)
+
+
+@mutant
+def what_a_dead_process_held_is_held_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lease, "held", lambda self, _now: bool(self.token))

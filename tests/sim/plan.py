@@ -13,6 +13,7 @@ _BEFORE = ("refuse", "drop", "500", "429", "html", "401", "front-door", "slow", 
 _ANY = (*_BEFORE, "drop-after", "500-after", "html-after", "cut-after")
 # What can be done to a request, by what the request is.
 CALLS: dict[str, tuple[str, ...]] = {
+    "account": ("refuse", "drop", "500", "401", "html"),
     "search": ("refuse", "drop", "500", "429", "html", "storm", "401"),
     "create": (*_ANY, "taken", "late", "very-late", "double", "double-late", "confess"),
     "list": (*_ANY, "replica"),
@@ -22,7 +23,17 @@ CALLS: dict[str, tuple[str, ...]] = {
     "log": ("drop",),
 }
 # What can be done to the process, at any point: a crash ends it there, whatever its handlers would like to do.
-PROCESS = ("crash", "interrupt", "other-looks", "other-ends", "other-rents", "doze", "jump-on", "jump-back")
+PROCESS = (
+    "crash",
+    "interrupt",
+    "other-looks",
+    "other-ends",
+    "other-reaps",
+    "other-rents",
+    "doze",
+    "jump-on",
+    "jump-back",
+)
 LEDGER = ("full",)
 STORIES: dict[str, tuple[str, ...]] = {
     "plain": ("look", "up", "work", "down"),
@@ -33,6 +44,10 @@ STORIES: dict[str, tuple[str, ...]] = {
     "forgotten": ("up", "leave"),
     "two notebooks": ("up", "rent", "work", "work", "leave"),
     "lost link": ("up", "fail", "up", "work", "down"),
+    "idle": ("up", "idle", "work", "down"),
+    "left running": ("up", "long", "leave"),
+    "left resting": ("up", "rest", "leave"),
+    "wrong clock": ("up", "long", "jump", "leave"),
 }
 OFF_S = (0.0, 5.0, 300.0, 3_600.0, 86_400.0, 172_800.0)
 # The small one ends an instance before its lease does, the large one after.
@@ -48,6 +63,7 @@ _BOUNDLESS = 0.6
 _WHERE = ("call before create", "call after create", "call after end", "ledger after")
 _OFTEN = (
     *(3 * ("crash", "lie")),
+    "other-reaps",
     *(
         "interrupt",
         "drop-after",
@@ -94,7 +110,7 @@ class Plan:
 
     @property
     def jumps(self) -> bool:
-        return any(fault.action.startswith("jump") for fault in self.faults)
+        return "jump" in STORIES[self.story] or any(fault.action.startswith("jump") for fault in self.faults)
 
     def without(self, fault: Fault) -> Plan:
         return replace(self, faults=tuple(each for each in self.faults if each is not fault))
@@ -143,19 +159,21 @@ def seeded(seed: int) -> Plan:
     )
     actions = _actions()
     faults = [_fault(chance, chance.choice(actions)) for _ in range(chance.choice((0, 1, 2, 2, 3, 4, 6)))]
+    story = chance.choice([story for story in STORIES if story != "two notebooks"])
+    if "jump" in STORIES[story]:
+        traits = replace(traits, read_lags=False)
     faults.sort(key=lambda fault: (fault.at, fault.action))
-    return _with_a_day(
-        Plan(
-            name=f"seed {seed}",
-            seed=seed,
-            platforms=chance.choice((("vast",), ("runpod",), ("vast", "runpod"))),
-            story=chance.choice([story for story in STORIES if story != "two notebooks"]),
-            traits=traits,
-            faults=tuple(_bearable(faults, traits)),
-            off_s=chance.choice(OFF_S),
-            budget=chance.choice((_SMALL, _LARGE)),
-        )
+    plan = Plan(
+        name=f"seed {seed}",
+        seed=seed,
+        platforms=chance.choice((("vast",), ("runpod",), ("vast", "runpod"))),
+        story=story,
+        traits=traits,
+        faults=tuple(_bearable(faults, traits)),
+        off_s=chance.choice(OFF_S),
+        budget=chance.choice((_SMALL, _LARGE)),
     )
+    return _with_a_day(plan)
 
 
 def _with_a_day(plan: Plan) -> Plan:

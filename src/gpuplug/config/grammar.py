@@ -61,6 +61,7 @@ VERBS: dict[str, str] = {
     "ls": "every instance of the account that carries our label, and what each costs",
     "files": "the files in the working folder on the instance",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
+    "panel": "prices, instances, jobs and spend as a live panel in the notebook",
     "spend": "what was spent: today, in the last thirty days, by instance",
     "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one; raising one asks",
 }
@@ -295,7 +296,7 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "data for programs",
-        ("status", "prices", "ls", "spend", "budget", "down", "reap"),
+        ("status", "prices", "ls", "spend", "budget", "down", "stop", "adopt", "doctor", "reap"),
         command_only=True,
     ),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),

@@ -24,7 +24,9 @@ class State(enum.Enum):
 
 
 FINAL = frozenset({State.GONE, State.FAILED})
-HOLD_S = 45.0  # for how long a process keeps others from what it is renting, each time that it says so
+HOLD_S = (
+    35.0  # longer than a create may take; others leave alone for so long what a process is renting, or has died renting
+)
 
 
 _MS_PER_HOUR = 3_600_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpuplug import config
 from gpuplug.engine import consent
 from gpuplug.engine.bidding import with_bid
-from gpuplug.errors import OfferGoneError, UsageError
+from gpuplug.errors import OfferGoneError, UnknownNameError, UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text, usd
 from gpuplug.frontends.panel.offers import offer_id
 from gpuplug.types import GpuWish, Money
@@ -77,12 +77,15 @@ class Quotes:
         """Return the quote and forget it.
 
         Raises:
-            OfferGoneError: there is none of that name, it was taken already, or it is too old.
+            UnknownNameError: there is none of that name here, or it was taken already.
+            OfferGoneError: it is too old.
         """
         with self._lock:
             quote = self._open.pop(token, None)
-        if quote is None or quote.until < self._clock.monotonic():
-            raise OfferGoneError("this quote is used or too old; nothing was rented", hint="choose the offer again")
+        if quote is None:
+            raise UnknownNameError("no such quote, or it is used; nothing was rented", hint="choose the offer again")
+        if quote.until < self._clock.monotonic():
+            raise OfferGoneError("this quote is too old; nothing was rented", hint="choose the offer again")
         return quote
 
     def _keep(self, token: str, quote: Quote) -> None:
