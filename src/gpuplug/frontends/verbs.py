@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine.guarding import why_unguarded
 from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
-from gpuplug.frontends import asdata, findings
+from gpuplug.frontends import asdata, budgets, findings
 from gpuplug.frontends.findings import named as _named
 from gpuplug.frontends.prices import prices
 from gpuplug.frontends.reaping import reap
@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 
     from gpuplug.config import Options
     from gpuplug.engine import Engine
+    from gpuplug.engine.doctor import Finding
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
 
 _SHOWN_DAYS = 30
 _DAY_S = 86_400
+
+
+class IllError(GpuplugError):
+    """The doctor found something to mend. `shown` are all findings as data."""
+
+    def __init__(self, message: str, shown: str) -> None:
+        super().__init__(message, hint="do what the hints above say")
+        self.shown = shown
 
 
 def bill(engine: Engine) -> str:
@@ -70,10 +79,10 @@ def status(engine: Engine, options: Options, _say: Callable[[str], None]) -> str
     lines = lines or ["no key found: cells run on this computer (platform local)"]
     lines.append(bill(engine))
     costing = [traits for name in platforms if not (traits := engine.provider(name).traits).free]
-    if limit := config.standing_budget():
-        lines.append(f"standing budget: {limit} a day")
+    if standing := budgets.lines(engine):
+        lines += standing
     elif any(not traits.simulated for traits in costing):
-        lines.append("no standing budget: the first rent of each notebook asks")
+        lines.append(budgets.NONE)
     elif costing:
         lines.append("simulated: nothing costs real money, and nobody is asked")
     return "\n".join(lines)
@@ -179,6 +188,8 @@ def _others(engine: Engine) -> str:
 def stop(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     """Let instances rest, and say what that still costs."""
     resting = [lease for lease in engine.stop(options, say) if lease.price.micros]
+    if options.json:
+        return asdata.text([asdata.lease(engine, each) for each in resting])
     lines = [
         f"{_named(lease)} rests; its disk still bills {lease.rate.for_seconds(_DAY_S)} a day. "
         f"%gpu start runs it again, %gpu down {lease.instance_id} ends it"
@@ -195,7 +206,10 @@ def adopt(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """
     if not options.words:
         raise UsageError("adopt needs the id of an instance", hint="%gpu ls")
-    return "\n".join(_age_line(engine, lease) for lease in engine.adopt(options))
+    adopted = engine.adopt(options)
+    if options.json:
+        return asdata.text([asdata.lease(engine, each) for each in adopted])
+    return "\n".join(_age_line(engine, lease) for lease in adopted)
 
 
 def up(engine: Engine, options: Options, talk: Talk) -> str:
@@ -260,17 +274,18 @@ def doctor(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     """Say each finding as it is made.
 
     Raises:
-        GpuplugError: something is not as it should be.
+        IllError: something is not as it should be.
     """
-    ill = 0
+    found: list[Finding] = []
     for finding in engine.examine(options):
-        ill += not finding.fine
+        found.append(finding)
         say(f"{'ok ' if finding.fine else 'ILL'} {finding.what}: {finding.text}")
         if not finding.fine and finding.hint:
             say(f"    hint: {finding.hint}")
-    if ill:
-        raise GpuplugError(f"{ill} finding{'s' if ill > 1 else ''} to mend", hint="do what the hints above say")
-    return "all is well"
+    data = asdata.text([asdata.finding(each) for each in found])
+    if ill := sum(not each.fine for each in found):
+        raise IllError(f"{ill} finding{'s' if ill > 1 else ''} to mend", data)
+    return data if options.json else "all is well"
 
 
 def files(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
@@ -289,6 +304,12 @@ VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
     "doctor": doctor,
     "reap": reap,
     "spend": spend,
+    "budget": budgets.in_a_shell,
     "files": files,
 }
-TALKING_VERBS: dict[str, Callable[[Engine, Options, Talk], str]] = {"up": up, "start": start, "extend": extend}
+TALKING_VERBS: dict[str, Callable[[Engine, Options, Talk], str]] = {
+    "up": up,
+    "start": start,
+    "extend": extend,
+    "budget": budgets.in_a_notebook,
+}
