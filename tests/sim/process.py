@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any, cast
 
 from engine_kit import Quiet
@@ -21,7 +22,6 @@ from gpuplug.providers.vast import VastProvider
 from gpuplug.types import Query, Secret
 
 if TYPE_CHECKING:
-    import datetime as dt
     from pathlib import Path
 
     from sim.world import World
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ADAPTERS: dict[str, type[VastProvider | RunpodProvider]] = {"vast": VastProvider, "runpod": RunpodProvider}
 READY_S = 60.0
+_YEAR = dt.timedelta(days=365)
 
 
 class ProcessClock:
@@ -66,6 +67,11 @@ class Line:
     def alive(self) -> bool:
         machine = self._world.market.machines.get(self._id)
         return self._open and machine is not None and machine.running(self._world.now)
+
+    @property
+    def health(self) -> dict[str, str]:
+        """What the agent says of the switch: that it is armed, also where the market knows better."""
+        return {"switch": "armed"}
 
     def beat(self) -> None:
         """Renew the lease, as a heartbeat does."""
@@ -210,8 +216,8 @@ class Process:
         self.engine.beat()
 
     def _jump(self) -> None:
-        """The wall clock goes wrong, as after a flat battery."""
-        self._world.jump(on=True)
+        """The wall clock is a year off, ahead or behind."""
+        self._world.jump(_YEAR if self._world.plan.seed % 2 else -_YEAR)
 
     def _rest(self) -> None:
         self.engine.stop(self._world.options, self._world.tell)

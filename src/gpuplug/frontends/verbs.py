@@ -127,7 +127,8 @@ def _row(row: Row) -> tuple[str, ...]:
         return (f"#{instance.id}", instance.gpu, instance.provider, state, str(instance.price), "not known", "")
     if lease is None:
         return ("",) * 7
-    unseen = "not reached" if row.trouble else "not listed"
+    looked_for = lease.state in {State.INTENT, State.UNKNOWN}
+    unseen = "not reached" if row.trouble else "still looked for" if looked_for else "not listed"
     state = instance.state.value if instance else f"{lease.state.value}, {unseen}"
     price = instance.price if instance else lease.price
     return (
