@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sim.market import SWITCH_S
 
-from gpuplug.ledger import FINAL, State
+from gpuplug.ledger import FINAL, PERIODS, State
 
 if TYPE_CHECKING:
     from sim.market import Machine
@@ -177,6 +177,7 @@ class Judge:
                 self._break(f"#{machine.id} is somebody else's, and was ended")
         for machine in self._world.market.machines.values():
             self._within_terms(machine)
+        self._within_days()
 
     def _within_terms(self, machine: Machine) -> None:
         """The switch that was really sent along ends it for want of contact, by its hard end, and for money."""
@@ -184,7 +185,8 @@ class Judge:
         if not market.traits.armed or machine.ended is None:  # strangers live on
             return
         options = self._world.options
-        if terms.lease != options.terms.lease or terms.hard != options.terms.hard:
+        shorter = self._world.plan.day is not None and terms.hard <= options.terms.hard
+        if terms.lease != options.terms.lease or not (terms.hard == options.terms.hard or shorter):
             self._break(f"#{machine.id} was sent the terms {terms}, not {options.terms}")
         if not machine.resting and machine.ended > machine.used + terms.lease + SWITCH_S:
             self._break(f"#{machine.id} lived on after its lease")
@@ -193,6 +195,27 @@ class Judge:
         rested = len(machine.bills) > 2 or machine.boots_at > machine.ended
         if not rested and bill > most + machine.rest_rate:
             self._break(f"#{machine.id} cost {bill:.0f} micro-dollars, more than its budget of {options.budget}")
+
+    def _within_days(self) -> None:
+        """All instances together cost no more than the budget of each day, whoever rented them."""
+        plan, world = self._world.plan, self._world
+        if plan.day is None or plan.jumps or not plan.traits.armed:
+            return
+        ours = [each for each in world.market.machines.values() if each not in world.market.strangers()]
+        began = world.clock.now().timestamp() - world.now
+        at = began
+        while at < began + world.now:
+            since, at = (moment - began for moment in PERIODS["day"](at))
+            bill = sum(machine.bill(at) - machine.bill(since) for machine in ours)
+            most = plan.day.micros * plan.traits.drift + sum(self._unseen(machine) for machine in ours)
+            if bill > most:
+                self._break(f"a day cost {bill:.0f} micro-dollars, more than its budget of {plan.day}")
+            at += began
+
+    def _unseen(self, machine: Machine) -> float:
+        """Return what a machine may cost that no ledger can know: a moment at its end, and all of what nobody reached."""
+        lease_s = 0 if machine.contact else self._world.options.terms.lease
+        return machine.rate * (lease_s + _SLACK) / 3600
 
     def _alive(self, label: str) -> list[Machine]:
         return [machine for machine in self._world.market.alive() if machine.label == label]

@@ -7,7 +7,9 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.config import Standing
 from gpuplug.engine import reconciling, renting
+from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.linking import Linking
 from gpuplug.engine.reconciling import Reconciler
@@ -18,7 +20,7 @@ from gpuplug.providers import vast
 from gpuplug.providers._http import HttpClient
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.vast import VastProvider
-from gpuplug.types import StartParams
+from gpuplug.types import ZERO, StartParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +50,7 @@ def the_intent_is_recorded_after_the_create(patch: pytest.MonkeyPatch) -> None:
             intend(ledger, waiting.pop(label))
         return move(ledger, label, state, **changes)
 
-    patch.setattr(Ledger, "intend", lambda _, lease: waiting.__setitem__(lease.label, lease))
+    patch.setattr(Ledger, "intend", lambda _, lease, __: waiting.__setitem__(lease.label, lease))
     patch.setattr(Ledger, "move", later)
 
 
@@ -208,6 +210,21 @@ def only_the_first_page_is_read(patch: pytest.MonkeyPatch) -> None:
 @mutant
 def the_budget_is_not_sent_to_the_switch(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(renting, "_budget_s", lambda _, options: options.terms.hard)
+
+
+@mutant
+def the_budget_of_the_day_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Budgets, "standing", lambda _: Standing())
+
+
+@mutant
+def what_others_may_still_spend_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Budgets, "_promised", lambda *_: ZERO)
+
+
+@mutant
+def the_budget_is_not_looked_at_again_when_the_intent_is_written(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Budgets, "check", lambda *_: None)
 
 
 @mutant

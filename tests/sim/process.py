@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from engine_kit import Quiet
@@ -61,17 +62,13 @@ class Line:
         self._world = world
         self._id = instance_id
         self._open = True
+        self.health = {"switch": "armed"}  # what it last said of itself, true or not
         self._contacts = contacts
 
     @property
     def alive(self) -> bool:
         machine = self._world.market.machines.get(self._id)
         return self._open and machine is not None and machine.running(self._world.now)
-
-    @property
-    def health(self) -> dict[str, str]:
-        """What the agent says of the switch: that it is armed, also where the market knows better."""
-        return {"switch": "armed"}
 
     def beat(self) -> None:
         """Renew the lease, as a heartbeat does."""
@@ -83,6 +80,12 @@ class Line:
     def run(self, seconds: float) -> None:
         """Let a cell of so many seconds run there."""
         self._world.market.machines[self._id].busy_until = self._world.now + seconds
+
+    def request(self, what: str, header: dict[str, float]) -> None:
+        """Tell the switch a new hard end, as the agent does."""
+        assert what == "terms", f"nothing else is asked of a machine here: {what}"
+        machine = self._world.market.machines[self._id]
+        machine.terms.hard = self._world.now - machine.began + header["hard_s"]
 
     def close(self) -> None:
         self._open = False
@@ -188,6 +191,10 @@ class Process:
     def _up(self) -> None:
         live = self.engine.up(self._world.options, Quiet(answer=True))
         self._world.judge.usable(live.lease)
+
+    def _rent(self) -> None:
+        """Rent one more, as another notebook does."""
+        self.engine.up(replace(self._world.options, name=self.name, new=True), Quiet(answer=True))
 
     def _down(self) -> None:
         self.engine.down(Options(all=True), self._world.tell)

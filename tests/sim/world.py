@@ -41,7 +41,7 @@ _SLOW_S = 20.0
 _DOZE_S = 9_000.0
 _JUMP = dt.timedelta(hours=10)
 _REPLICA_S = 25.0
-_OTHERS = {"other-looks": "look", "other-ends": "down", "other-reaps": "reap"}
+_OTHERS = {"other-looks": "look", "other-ends": "down", "other-reaps": "reap", "other-rents": "rent"}
 _LATE_S = {"late": 40.0, "very-late": 400.0}
 _STORM_S = 90.0
 _ALWAYS_S = 900.0

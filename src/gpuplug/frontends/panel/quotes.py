@@ -48,7 +48,7 @@ class Quotes:
 
         Raises:
             UsageError: the offer looks wrong.
-            BudgetError: the standing budget of today is spent.
+            BudgetError: a standing budget leaves too little, or cannot be read.
         """
         if offer.suspicious:
             raise UsageError(
@@ -56,9 +56,9 @@ class Quotes:
             )
         offer = with_bid(offer, _ANY_BID)
         options = _options(offer)
-        left = (
-            None if offer.simulated or not offer.price.micros else consent.Consent(engine.ledger, engine.clock).left()
-        )
+        paid = offer.price.micros > 0 and not offer.simulated
+        if paid:
+            options = replace(options, terms=engine.budgets.terms(offer.gpu, offer.price, options.terms))
         words = f"rent {offer.gpu} on {offer.provider} at {offer.price}/h? {consent.worst_case(offer.price, options)}"
         token = secrets.token_hex(16)
         self._keep(token, Quote(offer, options, notebook, self._clock.monotonic() + GOOD_S))
@@ -68,7 +68,7 @@ class Quotes:
             "usd_per_hour": usd(offer.price),
             "text": text(words, LONG_TEXT_LIMIT),
             "worst_usd": usd(offer.price.for_seconds(options.terms.hard)),
-            "budget_text": f"{left} of the standing budget is left today" if left is not None else None,
+            "budget_text": engine.budgets.line() if paid and engine.budgets.standing().limits else None,
             "suspicious": "",
             "simulated": offer.simulated,
         }

@@ -22,7 +22,7 @@ from gpuplug.frontends.panel.fields import moment
 from gpuplug.frontends.panel.known import Failure, Known, Listing
 from gpuplug.frontends.panel.looking import Lookers
 from gpuplug.frontends.panel.pods import pairs, state_of
-from gpuplug.frontends.panel.spend import DAY_S, SHOWN_DAYS, midnight
+from gpuplug.frontends.panel.spend import shown_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -230,7 +230,7 @@ class Watcher:
         )
 
     def _read_ledger(self, now: float) -> tuple[tuple[Lease, ...] | None, tuple[CellRow, ...]]:
-        since = midnight(now) - (SHOWN_DAYS - 1) * DAY_S
+        since, _ = shown_days(now)[0]
         try:
             leases, cells = tuple(self._looker.ledger.leases(since)), tuple(self._looker.ledger.cells(since))
         except GpuplugError as error:
