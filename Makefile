@@ -3,18 +3,26 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test soak check format lab bench colab clean
+# The front end is checked and built where there is npm; elsewhere its tests are skipped and counted.
+NPM := $(shell command -v npm)
+SOURCES := $(shell find labextension/src labextension/style labextension/schema labextension/tests -type f) $(wildcard labextension/*.json labextension/*.mjs labextension/*.ts)
+PANEL := src/gpuplug/static/panel.js
+FRONT := $(if $(NPM),$(PANEL))
+FRONT_CHECKED := $(if $(NPM),labextension/node_modules/.checked)
+
+.PHONY: demo test soak check format front lab bench colab clean
 
 demo: .venv/demo ## run the first notebook on a rented (make-believe) GPU and print what it shows
 	$(BIN)/gpuplug sandbox run --seed 7 -- $(BIN)/python notebooks/show.py notebooks/01_first_cell.ipynb
 
-test: .venv/test ## run all tests; they mostly wait for real processes, so three workers fit on two cores
-	$(BIN)/python -m pytest -n 3 --dist loadfile -rs
+test: .venv/test $(FRONT) $(FRONT_CHECKED) ## run all tests; they mostly wait for real processes, so three workers fit on two cores
+	$(BIN)/python -m pytest -n 3 --dist loadfile -rs --ignore=tests/ui
+	$(BIN)/python -m pytest -rs --confcutdir=tests/ui tests/ui
 
 soak: .venv/test ## the money protocol in GP_SEEDS simulated lives (100000) from seed GP_FIRST on, or GP_PLAN once
 	$(BIN)/python tests/sim/soak.py
 
-check: .venv/test ## format, lint, types, layers, drawing
+check: .venv/test $(FRONT_CHECKED) ## format, lint, types, layers, drawing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -26,7 +34,24 @@ format: .venv/test
 	$(BIN)/ruff check --fix .
 	$(BIN)/python docs/check.py --write
 
-lab: .venv/lab ## JupyterLab on the sandbox; containers have only root
+front: $(PANEL) ## build the panel and JupyterLab's extension
+
+$(PANEL): $(SOURCES) labextension/node_modules/.package-lock.json .venv/test
+	rm -rf src/gpuplug/labextension
+	cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent build
+
+# Types and unit tests, again only after a change.
+labextension/node_modules/.checked: $(SOURCES) labextension/node_modules/.package-lock.json
+	cd labextension && npm run --silent check && npm test --silent
+	touch $@
+
+labextension/node_modules/.package-lock.json: labextension/package-lock.json
+	cd labextension && npm ci --silent --prefer-offline
+	touch $@
+
+lab: .venv/lab $(FRONT) ## JupyterLab on the sandbox; containers have only root
+	mkdir -p .venv/share/jupyter/labextensions
+	$(if $(NPM),ln -sfn $(CURDIR)/src/gpuplug/labextension .venv/share/jupyter/labextensions/gpuplug)
 	$(BIN)/gpuplug sandbox run --seed 7 -- $(BIN)/jupyter lab --notebook-dir notebooks --allow-root
 
 bench: .venv/test ## speed, as ratios measured in one run; writes tests/bench/result.json
@@ -57,4 +82,4 @@ colab: ## the notebooks with the package versions of a hosted notebook, and with
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .venv-* labextension/node_modules labextension/lib src/gpuplug/labextension $(PANEL) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -243,3 +243,31 @@ def test_a_pod_that_meets_the_floor_is_kept_whatever_the_best_host_could_do(nb: 
     nb.run("print('kept')", f"-p runpod -g {gpu} --max-price 9 --down")
     assert nb.talk.text == "kept\n"
     assert len(nb.engine.ledger.leases()) == 1
+
+
+def test_what_is_adopted_counts_like_its_market_and_from_here_can_only_be_ended(
+    nb: Notebook, place: RunningMarket, tmp_path: Path
+) -> None:
+    nb.run("pass", RENT)
+    (lease,) = nb.engine.billing()
+    other = Engine("other", tmp_path, home=tmp_path / "other")
+    named = f"{lease.instance_id} '#{lease.instance_id}'"
+    (adopted,) = other.adopt(config.parse(named, "adopt"))
+    assert adopted.simulated
+    assert other.spent_since(0).micros == 0
+    with pytest.raises(UsageError, match="from here it cannot rest") as caught:
+        stop(other, lease.instance_id)
+    assert caught.value.hint == f"%gpu down {lease.instance_id}"
+    assert place.meter()["billing_now"] == 1
+    (ended,) = other.down(config.parse(lease.instance_id, "down"), lambda _: None)
+    assert ended.state is State.GONE
+    other.close()
+
+
+def test_a_pod_that_cannot_rest_is_refused_before_anything_is_said_and_keeps_its_session(nb: Notebook) -> None:
+    nb.run("kept = 5", "-p runpod -g RTX_4090 --max-price 0.80")
+    said: list[str] = []
+    with pytest.raises(UsageError, match="has no volume"):
+        nb.engine.stop(config.parse("", "stop"), said.append)
+    assert said == []
+    assert len(nb.engine.sessions()) == 1

@@ -194,7 +194,7 @@ def test_what_rests_and_what_was_adopted_is_asked_about_and_never_ended(stand: S
     stand.ledger.move(lease.label, State.STOPPED)
     made = Instance("cloud", "x", "gp-theirs", InstanceState.RUNNING, Money(5), "H100")
     stand.cloud.made.append(Made(made, 0.0))
-    stand.renting.adopt(made, "nb")
+    stand.renting.adopt(stand.cloud, made, "nb")
     for _ in range(5):
         assert stand.found(86_400) == [Found.ASKED, Found.ASKED]
     assert stand.cloud.alive == ["1", "x"]

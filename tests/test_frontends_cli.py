@@ -17,6 +17,7 @@ from vast_kit import BUNDLES, offer_row, scripted
 
 from gpuplug import __version__
 from gpuplug.frontends.cli import main
+from gpuplug.frontends.wording import as_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +115,35 @@ def test_prices_above_a_typed_cap_are_counted_and_not_shown(capsys: pytest.Captu
     assert main(["prices", "-p", "vast", "--max-price", "0.13"]) == 1
     assert capsys.readouterr().err.startswith(
         "error: nothing under $0.13/h; the cheapest is $0.1313/h (RTX 4090 on vast)"
+    )
+
+
+@pytest.mark.usefixtures("home")
+def test_the_doctor_answers_with_one_line_of_json_also_when_something_is_ill(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["doctor", "--json"]) == 0
+    assert all(each["fine"] for each in json.loads(capsys.readouterr().out))
+    monkeypatch.setenv("VAST_API_KEY", "k")
+    monkeypatch.setenv("VAST_URL", "http://127.0.0.1:9")
+    assert main(["doctor", "--json"]) == 1
+    said = capsys.readouterr()
+    (ill,) = [each for each in json.loads(said.out) if not each["fine"]]
+    assert (ill["what"], bool(ill["hint"])) == ("vast", True)
+    assert said.err.endswith("error: 1 finding to mend\n\nhint: do what the hints above say\n")
+
+
+@pytest.mark.parametrize(("verb", "words"), [("stop", []), ("stop", ["x"]), ("adopt", ["x"])])
+@pytest.mark.usefixtures("home")
+def test_stop_and_adopt_take_json_too(verb: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    status = main([verb, *words, "--json"])
+    said = capsys.readouterr()
+    assert (status, said.out) == ((2, "") if words else (0, "[]\n"))
+
+
+def test_what_needs_a_notebook_is_not_named_as_a_command() -> None:
+    assert as_command("%gpu start runs it again, %gpu down 7 ends it") == (
+        "%gpu start runs it again, gpuplug down 7 ends it"
     )
 
 

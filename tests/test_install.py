@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import gpuplug
 from gpuplug.sandbox.machine import isolation
 
 ROOT = Path(__file__).parent.parent
@@ -56,23 +58,56 @@ def run(command: list[str], folder: Path, expected: int = 0, **environment: str)
     return done
 
 
+FRONT_END = ["src/gpuplug/labextension/package.json", "src/gpuplug/static/panel.js", "src/gpuplug/static/panel.css"]
+NO_FRONT_END = "" if all((ROOT / name).is_file() for name in FRONT_END) else "the front end is not built (make front)"
+
+
+def built(kind: str, source: Path, folder: Path, path: str = os.environ["PATH"]) -> Path:
+    """Build from `source`; what is built in it already is taken as it is, and where nothing is, nothing is built."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", kind, "-d", str(folder)]
+    environ = {**os.environ, "PATH": path, **({"HATCH_BUILD_NO_HOOKS": "true"} if NO_FRONT_END else {})}
+    subprocess.run(command, check=True, cwd=source, timeout=LIMIT_S, capture_output=True, env=environ)
+    return next(folder.glob("*.whl" if kind == "wheel" else "*.tar.gz"))
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, check=True, cwd=ROOT, timeout=LIMIT_S, capture_output=True)
-    return next(folder.glob("*.whl"))
+    return built("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_the_licence(wheel: Path) -> None:
     found = set(zipfile.ZipFile(wheel).namelist())
     sources = {str(file.relative_to(ROOT / "src")) for file in (ROOT / "src" / "gpuplug").rglob("*") if file.is_file()}
-    sources = {name for name in sources if "__pycache__" not in name}
+    sources = {name for name in sources if "__pycache__" not in name and not name.startswith("gpuplug/labextension/")}
     assert {name for name in found if ".dist-info/" not in name and ".data/" not in name} == sources
     assert {"gpuplug/py.typed", "gpuplug/agent/deadman.sh", "gpuplug/agent/bootstrap.sh"} <= sources
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in found)
     # Where there is a Jupyter server, installing is all that is to be done.
     assert any(name.endswith(".data/data/etc/jupyter/jupyter_server_config.d/gpuplug.json") for name in found)
+
+
+@pytest.mark.skipif(bool(NO_FRONT_END), reason=NO_FRONT_END)
+def test_an_sdist_carries_the_front_end_and_a_wheel_of_it_needs_no_node(tmp_path: Path) -> None:
+    sdist = built("sdist", ROOT, tmp_path / "sdist")
+    with tarfile.open(sdist) as content:
+        content.extractall(tmp_path, filter="data")
+    source = tmp_path / sdist.name.removesuffix(".tar.gz")
+    found = zipfile.ZipFile(built("wheel", source, tmp_path / "wheel", path="/nowhere")).namelist()
+    data = f"{source.name}.data/data/share/jupyter/labextensions/gpuplug"
+    assert {"gpuplug/static/panel.js", "gpuplug/static/panel.css"} <= set(found)
+    assert {f"{data}/package.json", f"{data}/install.json", f"{data}/static/style.js"} <= set(found)
+    assert [name for name in found if name.startswith("gpuplug/labextension")] == []
+    assert not any("node_modules" in name or "/lib/" in name for name in [*found, *map(str, source.rglob("*"))])
+
+
+def test_the_front_end_has_the_version_of_the_package() -> None:
+    for name in ("package.json", "package-lock.json"):
+        assert json.loads((ROOT / "labextension" / name).read_text())["version"] == gpuplug.__version__
+
+
+def test_the_lock_file_of_the_front_end_names_no_host_to_fetch_from() -> None:
+    lock = json.loads((ROOT / "labextension" / "package-lock.json").read_text())
+    assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
 
 
 def test_a_cell_runs_with_nothing_but_the_wheel_and_its_requirements(wheel: Path, tmp_path: Path) -> None:

@@ -304,7 +304,7 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "data for programs",
-        ("status", "prices", "ls", "spend", "down", "reap"),
+        ("status", "prices", "ls", "spend", "down", "stop", "adopt", "doctor", "reap"),
         command_only=True,
     ),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),

@@ -202,9 +202,10 @@ class Engine:
             if lease.state is State.STOPPED:
                 resting.append(lease)
                 continue
+            self._pausing.ask(self.provider(lease.provider), lease)
             self._hang_up(lease)
             say(f"#{lease.instance_id} {lease.gpu} {lease.provider}: stopping")
-            resting.append(self._pausing.stop(self.provider(lease.provider), lease))
+            resting.append(self._pausing.rest(self.provider(lease.provider), lease))
         return resting
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
@@ -226,7 +227,7 @@ class Engine:
 
     def adopt(self, options: Options) -> list[Lease]:
         """Take what another computer, or a notebook that is not in touch any more, has rented, by ids: it is this one's now."""
-        return [self._inventory.adopt(word) for word in options.words]
+        return [self._inventory.adopt(word) for word in dict.fromkeys(word.removeprefix("#") for word in options.words)]
 
     def reap(self, say: Callable[[str], None]) -> list[Finding]:
         """Look at everything that may bill, end what is left alone, and prove each end; rents nothing."""

@@ -163,7 +163,8 @@ class Inventory:
         """
         if (own := self.left_behind(word)) is not None:
             return self._ledger.amend(own.label, notebook=self._notebook, name="")
-        return self._renting.adopt(self.stranger(word), self._notebook)
+        stranger = self.stranger(word)
+        return self._renting.adopt(self._platforms.get(stranger.provider), stranger, self._notebook)
 
     def left_behind(self, word: str) -> Lease | None:
         """Return this computer's own lease of another notebook that nobody is in touch with; None when it is not one of ours.

@@ -25,14 +25,27 @@ class Pausing:
         self._renting = renting
         self._clock = clock
 
-    def stop(self, provider: Provider, lease: Lease) -> Lease:
-        """Let `lease` rest and return it as the provider shows it then: ITS DISK BILLS ON. May be repeated.
+    def ask(self, provider: Provider, lease: Lease) -> None:
+        """Ask for the rest of `lease`: ITS DISK BILLS ON. May be repeated.
 
         Raises:
-            UsageError: an instance of this platform cannot rest.
-            ProviderError: it was not accepted, or the instance still runs at the deadline.
+            UsageError: an instance of this platform cannot rest, or another computer rented it.
+            ProviderError: it was not accepted.
         """
+        if lease.state is State.ADOPTED:
+            raise UsageError(
+                f"#{lease.instance_id} was rented by another computer: from here it cannot rest and run again, only end",
+                billing=f"it bills {lease.rate}/h",
+                hint=f"%gpu down {lease.instance_id}",
+            )
         pausable(provider).stop(lease.instance_id)
+
+    def rest(self, provider: Provider, lease: Lease) -> Lease:
+        """Wait until `lease` rests, and return it as the provider shows it then.
+
+        Raises:
+            ProviderError: the instance still runs at the deadline.
+        """
         if not self._wait(provider, lease, resting=True):
             raise ProviderError(
                 f"#{lease.instance_id} was asked to stop and still runs after {DEADLINE_S:.0f} s",

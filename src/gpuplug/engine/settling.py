@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug.engine.ending import Ending
@@ -53,13 +54,13 @@ class Settling(Ending):
             self._ledger.reopen(lease.label, instance.id, instance.price)
             self._terminate(provider, lease, instance.id)
 
-    def adopt(self, instance: Instance, notebook: str) -> Lease:
+    def adopt(self, provider: Provider, instance: Instance, notebook: str) -> Lease:
         """Write an instance with our label that this ledger does not know into it: what it costs and its end are ours.
 
         Its keys lie on the computer that rented it, so that no cell can run there from here.
         """
         began = instance.started.timestamp() if instance.started else self._now()
-        lease = lease_of(instance, notebook, began)
+        lease = replace(lease_of(instance, notebook, began), simulated=provider.traits.simulated)
         self._ledger.intend(lease)
         return lease
 

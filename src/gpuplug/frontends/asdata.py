@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gpuplug import ledger
     from gpuplug.engine import Engine
+    from gpuplug.engine.doctor import Finding
     from gpuplug.engine.inventory import Row
 
 
@@ -81,3 +82,8 @@ def spend(engine: Engine, leases: Iterable[ledger.Lease], days: int) -> dict[str
         "days_usd": engine.spent_since(days).exact(),
         "instances": [lease(engine, each) for each in leases if each.price.micros],
     }
+
+
+def finding(each: Finding) -> dict[str, Any]:
+    """Return one thing that the doctor looked at."""
+    return {"what": each.what, "fine": each.fine, "text": each.text, "hint": each.hint or None}

@@ -96,12 +96,12 @@ def _verb(verb: str, arguments: list[str]) -> None:
     from gpuplug.engine import Engine  # noqa: PLC0415 - `gpuplug --help` must not pay for it
     from gpuplug.frontends.prices import NothingError  # noqa: PLC0415 - likewise
     from gpuplug.frontends.reaping import UnsettledError  # noqa: PLC0415 - likewise
-    from gpuplug.frontends.verbs import VERBS  # noqa: PLC0415 - likewise
+    from gpuplug.frontends.verbs import VERBS, IllError  # noqa: PLC0415 - likewise
 
     engine = Engine("command line", Path.cwd())
     try:
         _show(VERBS[verb](engine, options, _say))
-    except (NothingError, UnsettledError) as error:
+    except (IllError, NothingError, UnsettledError) as error:
         if options.json:  # data for programs comes in any case
             _show(error.shown)
         raise

@@ -21,12 +21,21 @@ if TYPE_CHECKING:
 
     from gpuplug.config import Options
     from gpuplug.engine import Engine
+    from gpuplug.engine.doctor import Finding
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease
 
 _SHOWN_DAYS = 30
 _DAY_S = 86_400
+
+
+class IllError(GpuplugError):
+    """The doctor found something to mend. `shown` are all findings as data."""
+
+    def __init__(self, message: str, shown: str) -> None:
+        super().__init__(message, hint="do what the hints above say")
+        self.shown = shown
 
 
 def bill(engine: Engine) -> str:
@@ -182,6 +191,8 @@ def _others(engine: Engine) -> str:
 def stop(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     """Let instances rest, and say what that still costs."""
     resting = [lease for lease in engine.stop(options, say) if lease.price.micros]
+    if options.json:
+        return asdata.text([asdata.lease(engine, each) for each in resting])
     lines = [
         f"{_named(lease)} rests; its disk still bills {lease.rate.for_seconds(_DAY_S)} a day. "
         f"%gpu start runs it again, %gpu down {lease.instance_id} ends it"
@@ -198,7 +209,10 @@ def adopt(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """
     if not options.words:
         raise UsageError("adopt needs the id of an instance", hint="%gpu ls")
-    return "\n".join(_age_line(engine, lease) for lease in engine.adopt(options))
+    adopted = engine.adopt(options)
+    if options.json:
+        return asdata.text([asdata.lease(engine, each) for each in adopted])
+    return "\n".join(_age_line(engine, lease) for lease in adopted)
 
 
 def up(engine: Engine, options: Options, talk: Talk) -> str:
@@ -263,17 +277,18 @@ def doctor(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     """Say each finding as it is made.
 
     Raises:
-        GpuplugError: something is not as it should be.
+        IllError: something is not as it should be.
     """
-    ill = 0
+    found: list[Finding] = []
     for finding in engine.examine(options):
-        ill += not finding.fine
+        found.append(finding)
         say(f"{'ok ' if finding.fine else 'ILL'} {finding.what}: {finding.text}")
         if not finding.fine and finding.hint:
             say(f"    hint: {finding.hint}")
-    if ill:
-        raise GpuplugError(f"{ill} finding{'s' if ill > 1 else ''} to mend", hint="do what the hints above say")
-    return "all is well"
+    data = asdata.text([asdata.finding(each) for each in found])
+    if ill := sum(not each.fine for each in found):
+        raise IllError(f"{ill} finding{'s' if ill > 1 else ''} to mend", data)
+    return data if options.json else "all is well"
 
 
 def files(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
