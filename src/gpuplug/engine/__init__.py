@@ -292,8 +292,7 @@ class Engine:
         if live is not None and live.session.alive:
             return live
         provider = self.provider(lease.provider)
-        instance = provider.show(lease.instance_id)
-        if instance is None:
+        if (instance := provider.show(lease.instance_id)) is None:
             talk.note(f"#{lease.instance_id} has ended meanwhile; taking another")
             self._end([lease], talk.note)
             return self._acquire(options, talk)

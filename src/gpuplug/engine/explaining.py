@@ -53,7 +53,8 @@ def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "", stopped: 
         lines += [why] if why else []
         simulated = " (simulated)" if offer.simulated else ""
         lines.append(
-            f"would rent {offer.gpu} on {offer.provider} at {offer.price}/h{simulated}, {wait}; {worst_case(offer.price, plan.options, stopped)}"
+            f"would rent {offer.gpu} on {offer.provider} at {offer.price}/h{simulated}, {wait}; "
+            + worst_case(offer.price, plan.options, stopped)
         )
         lines.append(f"ten minutes of it cost {offer.price.for_seconds(_EXAMPLE_S)}")
     lines.append("nothing was rented")

@@ -51,7 +51,8 @@ def waiting(price: Money, options: Options, stopped: Money | None) -> str:
     text = f"results that nobody has fetched by then wait as long as {most} pays for cell and wait"
     if options.unfetched == "wait" or stopped is None or stopped.for_seconds(STORED_S) > most:
         return text
-    return f"results that nobody has fetched by then rest on the disk at {stopped.for_seconds(STORED_S)} a day until %gpu start or %gpu down"
+    day = stopped.for_seconds(STORED_S)
+    return f"results that nobody has fetched by then rest on the disk at {day} a day until %gpu start or %gpu down"
 
 
 def fetched(live: Live, cell: str) -> None:
