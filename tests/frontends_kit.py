@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 CELL_S = 60.0
 _POLL_MS = 1000
+_SUBSHELL_S = 10.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -187,6 +189,34 @@ class Kernel:
                 if raw["parent_header"].get("msg_id") == self._begun and wanted(raw):
                     return
         raise AssertionError("the cell did not come so far")
+
+    def subshell(self) -> str:
+        """Make a second shell, as JupyterLab does for widgets; "" where the kernel has none."""
+        message = self._client.session.msg("create_subshell_request", {})
+        self._client.control_channel.send(message)
+        try:
+            reply = self._client.control_channel.get_msg(timeout=_SUBSHELL_S)
+        except queue.Empty:
+            return ""
+        return str(reply["content"].get("subshell_id", ""))
+
+    def send(self, comm: str, content: dict[str, Any], subshell: str = "") -> None:
+        """Send a message of a widget's page, to the main shell or to another."""
+        data = {"method": "custom", "content": content}
+        message = self._client.session.msg("comm_msg", {"comm_id": comm, "data": data})
+        if subshell:
+            message["header"]["subshell_id"] = subshell
+        self._client.shell_channel.send(message)
+
+    def hear(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Return the data of the first message to a widget that is wanted."""
+        end = time.monotonic() + CELL_S
+        while time.monotonic() < end:
+            for channel, raw in self._arrived():
+                if channel == "iopub" and raw["msg_type"] == "comm_msg" and wanted(raw["content"]["data"]):
+                    found: dict[str, Any] = raw["content"]["data"]
+                    return found
+        raise AssertionError("no such message to a widget")
 
     def interrupt(self) -> None:
         """Do what the interrupt button does."""

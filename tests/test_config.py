@@ -213,18 +213,6 @@ def test_a_home_folder_that_cannot_be_made_is_a_ledger_error_that_says_what_to_s
     assert "GPUPLUG_HOME" in caught.value.hint
 
 
-@pytest.mark.parametrize(("text", "amount"), [("5/day", "5"), ("$2.50", "2.5"), ("", None)])
-def test_the_standing_budget_is_read_from_the_environment(text: str, amount: str | None) -> None:
-    expected = None if amount is None else Money.dollars(amount)
-    assert config.standing_budget({"GPUPLUG_BUDGET": text}) == expected
-
-
-@pytest.mark.parametrize("text", ["-1", "nan", "5/week", "lots"])
-def test_a_senseless_standing_budget_is_refused_loudly(text: str) -> None:
-    with pytest.raises(UsageError, match="GPUPLUG_BUDGET"):
-        config.standing_budget({"GPUPLUG_BUDGET": text})
-
-
 @pytest.mark.parametrize(
     "name",
     ["ssh:lab", "ssh:me@host", "ssh:me@host:2222", "ssh:10.0.0.7", "ssh:a.user@corp@gate", "ssh:me@[fe80::1]:22"],

@@ -10,6 +10,7 @@ from engine_kit import OFFER, Cloud, Quiet
 
 from gpuplug import config
 from gpuplug.engine import Engine
+from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.consent import Consent, Cost, worst_case
 from gpuplug.errors import BudgetError, ConsentError
 from gpuplug.ledger import Lease, Ledger, Rate, State
@@ -42,6 +43,10 @@ def options(line: str = "") -> config.Options:
     return config.parse(line, config.CELL, {})
 
 
+def asker(ledger: Ledger, clock: FakeClock) -> Consent:
+    return Consent(Budgets(ledger, clock, ledger.path.parent, ledger.path.parent))
+
+
 def spend(ledger: Ledger, clock: FakeClock, price: Money) -> None:
     """Let an hour of a lease at `price` pass and end it."""
     began = clock.now().timestamp()
@@ -72,7 +77,7 @@ def spend(ledger: Ledger, clock: FakeClock, price: Money) -> None:
 
 def test_the_first_rent_of_a_notebook_asks_and_names_what_can_be_lost(ledger: Ledger, clock: FakeClock) -> None:
     talk = Quiet(answer=True)
-    Consent(ledger, clock).check(BOOK, COST, options("--budget 3"), talk, free=PAID)
+    asker(ledger, clock).check(BOOK, COST, options("--budget 3"), talk, free=PAID)
     (question,) = talk.questions
     assert question.startswith(
         "rent RTX 4090 on cloud at $0.36/h (another for at most $0.50/h should it fail)? at worst "
@@ -89,14 +94,14 @@ def test_the_worst_case_follows_the_terms() -> None:
 
 
 def test_a_notebook_that_agreed_is_not_asked_again_and_another_one_is(ledger: Ledger, clock: FakeClock) -> None:
-    consent, talk = Consent(ledger, clock), Quiet(answer=True)
+    consent, talk = asker(ledger, clock), Quiet(answer=True)
     for notebook in (BOOK, BOOK, "other", "other"):
         consent.check(notebook, COST, options(), talk, free=PAID)
     assert len(talk.questions) == 2
 
 
 def test_who_agreed_to_a_price_is_asked_again_above_the_cap_that_was_named(ledger: Ledger, clock: FakeClock) -> None:
-    consent, talk = Consent(ledger, clock), Quiet(answer=True)
+    consent, talk = asker(ledger, clock), Quiet(answer=True)
     consent.check(BOOK, COST, options("--max-price 0.40"), talk, free=PAID)
     consent.check(BOOK, replace(COST, price=Money(400_000)), options(), talk, free=PAID)
     assert len(talk.questions) == 1
@@ -104,24 +109,15 @@ def test_who_agreed_to_a_price_is_asked_again_above_the_cap_that_was_named(ledge
     assert len(talk.questions) == 2
 
 
-def test_what_is_left_of_the_standing_budget_is_the_day_less_what_was_spent(
-    ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert Consent(ledger, clock).left() is None
-    monkeypatch.setenv("GPUPLUG_BUDGET", "1/day")
-    spend(ledger, clock, Money(300_000))
-    assert Consent(ledger, clock).left() == Money(700_000)
-
-
 def test_a_new_process_asks_again(ledger: Ledger, clock: FakeClock) -> None:
     talk = Quiet(answer=True)
     for _ in range(2):
-        Consent(ledger, clock).check(BOOK, COST, options(), talk, free=PAID)
+        asker(ledger, clock).check(BOOK, COST, options(), talk, free=PAID)
     assert len(talk.questions) == 2
 
 
 def test_a_refusal_is_an_error_and_is_not_remembered_as_an_agreement(ledger: Ledger, clock: FakeClock) -> None:
-    consent, talk = Consent(ledger, clock), Quiet(answer=False)
+    consent, talk = asker(ledger, clock), Quiet(answer=False)
     for _ in range(2):
         with pytest.raises(ConsentError, match="nothing was rented") as caught:
             consent.check(BOOK, COST, options(), talk, free=PAID)
@@ -132,7 +128,7 @@ def test_a_refusal_is_an_error_and_is_not_remembered_as_an_agreement(ledger: Led
 @pytest.mark.parametrize("line", ["", "-y"])
 def test_where_nobody_can_be_asked_a_standing_budget_is_needed(ledger: Ledger, clock: FakeClock, line: str) -> None:
     with pytest.raises(ConsentError, match=r"RTX 4090 at \$0\.36/h needs somebody to agree") as caught:
-        Consent(ledger, clock).check(BOOK, COST, options(line), Quiet(), free=PAID)
+        asker(ledger, clock).check(BOOK, COST, options(line), Quiet(), free=PAID)
     assert "GPUPLUG_BUDGET" in caught.value.hint
 
 
@@ -141,13 +137,13 @@ def test_a_standing_budget_speaks_where_nobody_can_be_asked(
     ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, line: str
 ) -> None:
     monkeypatch.setenv("GPUPLUG_BUDGET", "5/day")
-    Consent(ledger, clock).check(BOOK, COST, options(line), Quiet(), free=PAID)
+    asker(ledger, clock).check(BOOK, COST, options(line), Quiet(), free=PAID)
 
 
 def test_yes_without_a_standing_budget_asks_all_the_same(ledger: Ledger, clock: FakeClock) -> None:
     talk = Quiet(answer=False)
     with pytest.raises(ConsentError):
-        Consent(ledger, clock).check(BOOK, COST, options("-y"), talk, free=PAID)
+        asker(ledger, clock).check(BOOK, COST, options("-y"), talk, free=PAID)
     assert len(talk.questions) == 1
 
 
@@ -156,16 +152,16 @@ def test_yes_with_a_standing_budget_asks_nothing_and_without_yes_a_person_is_ask
 ) -> None:
     monkeypatch.setenv("GPUPLUG_BUDGET", "5")
     talk = Quiet(answer=True)
-    Consent(ledger, clock).check(BOOK, COST, options("-y"), talk, free=PAID)
+    asker(ledger, clock).check(BOOK, COST, options("-y"), talk, free=PAID)
     assert talk.questions == []
-    Consent(ledger, clock).check(BOOK, COST, options(), talk, free=PAID)
+    asker(ledger, clock).check(BOOK, COST, options(), talk, free=PAID)
     assert len(talk.questions) == 1
 
 
 def test_a_spent_standing_budget_refuses_even_a_notebook_that_agreed(
     ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consent, talk = Consent(ledger, clock), Quiet(answer=True)
+    consent, talk = asker(ledger, clock), Quiet(answer=True)
     consent.check(BOOK, COST, options(), talk, free=PAID)
     spend(ledger, clock, Money.dollars("2"))
     monkeypatch.setenv("GPUPLUG_BUDGET", "3/day")
@@ -181,14 +177,14 @@ def test_the_next_day_has_its_own_standing_budget(
     spend(ledger, clock, Money.dollars("2"))
     monkeypatch.setenv("GPUPLUG_BUDGET", "2/day")
     clock.advance(2 * 86_400)
-    Consent(ledger, clock).check(BOOK, COST, options("-y"), Quiet(), free=PAID)
+    asker(ledger, clock).check(BOOK, COST, options("-y"), Quiet(), free=PAID)
 
 
 @pytest.mark.parametrize("traits", [Traits(free=True), Traits(simulated=True)])
 def test_what_costs_nothing_never_asks(ledger: Ledger, clock: FakeClock, traits: Traits) -> None:
     talk = Quiet(answer=False)
-    Consent(ledger, clock).check(BOOK, COST, options(), talk, free=traits)
-    Consent(ledger, clock).check(BOOK, COST, options(), Quiet(), free=traits)
+    asker(ledger, clock).check(BOOK, COST, options(), talk, free=traits)
+    asker(ledger, clock).check(BOOK, COST, options(), Quiet(), free=traits)
     assert talk.questions == []
 
 

@@ -50,7 +50,7 @@ def test_what_one_process_is_renting_no_look_of_another_binds_or_gives_up(stand:
         (lease,) = stand.ledger.open_leases()
         listed = Instance("cloud", "9", lease.label, InstanceState.RUNNING, OFFER.price)
         for shown in ([], [listed]):
-            stand.clock.advance(20)
+            stand.clock.advance(15)
             seen.extend(other.reconcile(stand.cloud, shown))
 
     at_the_create(stand, look)

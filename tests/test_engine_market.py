@@ -374,13 +374,15 @@ def test_a_dearer_offer_after_one_that_failed_needs_consent_of_its_own(place: Ru
     with notebook(tmp_path, environ=place.env) as nb:
         asked: list[str] = []
 
-        def refuse(offer: Offer, _provider: Provider) -> None:
+        options = config.parse(RENT, config.CELL)
+
+        def refuse(offer: Offer, _provider: Provider) -> config.Terms:
             asked.append(offer.id)
             if len(asked) == 2:
                 raise ConsentError("no")
+            return options.terms
 
         place.fault("taken")
-        options = config.parse(RENT, config.CELL)
         offers = nb.engine._quoting.offers(options).offers  # noqa: SLF001 - the list as the engine makes it
         with pytest.raises(ConsentError):
             nb.engine._acquiring.acquire(offers, Wish("nb", "", options), refuse, Quiet())  # noqa: SLF001 - likewise

@@ -182,11 +182,33 @@ def test_a_clock_that_is_a_year_ahead_ends_nothing_of_a_dead_kernel_and_that_is_
 def test_a_clock_that_is_set_back_by_a_year_keeps_nothing_open_for_longer_than_a_lease(stand: Stand) -> None:
     stand.ready()
     stand.clock.set_wall(stand.clock.now() - dt.timedelta(days=365))
-    assert stand.found() == [Found.USED]
     stand.cloud.traits = replace(stand.cloud.traits, account=False)  # or it would say that the clock is wrong
+    assert stand.found() == [Found.USED]
     assert stand.found(1100) == [Found.ALONE]
     assert stand.found(100) == [Found.ENDING]
     assert stand.cloud.alive == []
+
+
+def test_a_hard_end_that_was_noted_by_a_clock_that_was_behind_ends_no_running_cell(stand: Stand) -> None:
+    right = stand.clock.now()
+    stand.clock.set_wall(right - dt.timedelta(hours=10))
+    lease = stand.ready()
+    stand.cloud.change(started=right)
+    stand.ledger.touch(lease.label, 1)
+    stand.clock.set_wall(right)
+    for _ in range(5):
+        assert stand.found(100) == [Found.ASKED]
+    assert stand.cloud.alive == ["1"]
+    assert stand.found(4 * HOUR) == [Found.ALONE]
+    assert stand.found(100) == [Found.ENDING]
+
+
+def test_a_clock_that_is_behind_dates_nothing_anew(stand: Stand) -> None:
+    lease = stand.ready()
+    stand.clock.set_wall(stand.clock.now() - dt.timedelta(hours=10))
+    stand.look()
+    assert stand.ledger.lease(lease.label).contact == lease.contact
+    assert stand.ledger.lease(lease.label).begun == lease.begun
 
 
 def test_what_rests_and_what_was_adopted_is_asked_about_and_never_ended(stand: Stand) -> None:

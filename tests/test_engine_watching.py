@@ -53,6 +53,9 @@ class Looks:
             raise self.failure
         return self.billing
 
+    def open_questions(self) -> bool:
+        return False
+
     def take_turn(self, _holder: str, _round_s: float) -> list[Finding]:
         self.looks += 1
         if self.sleeps:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gpuplug.frontends.magics.panels import Panel
+
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["__version__", "load_ipython_extension", "panel", "unload_ipython_extension"]
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
@@ -23,6 +25,13 @@ def unload_ipython_extension(shell: InteractiveShell) -> None:
     from gpuplug.frontends.magics import unload  # noqa: PLC0415 - keeps `import gpuplug` free
 
     unload(shell)
+
+
+def panel() -> Panel:
+    """Return the live panel of this kernel: prices, instances, jobs and spend. Costs nothing, rents nothing by itself."""
+    from gpuplug.frontends.magics.panels import Panel  # noqa: PLC0415 - keeps `import gpuplug` free
+
+    return Panel()
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from sim.market import Order
+
+from gpuplug.testing import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sim.market import Machine, Market
 
+EPOCH = FakeClock().now().timestamp()  # when the world begins, by a right clock
 PAGE = 1  # small, so that a run reads more than one
 VAST_PRICE = (300_000, 4_000)
 RUNPOD_PRICE = (340_000, 2_740)
@@ -79,6 +83,8 @@ class Vast:
     def verb(self, asked: Asked) -> str:
         if asked.path == "/api/v0/bundles/":
             return "search"
+        if asked.path.startswith("/api/v0/users/current"):
+            return "account"
         if asked.path.startswith("/api/v0/asks/"):
             return "create"
         if asked.path == "/api/v1/instances/":
@@ -105,6 +111,8 @@ class Vast:
         verb = self.verb(asked)
         if verb == "search":
             return Answer(200, {"offers": [_offer(4001), _offer(4002)]})
+        if verb == "account":
+            return Answer(200, {"credit": 10.0})
         if verb == "list":
             shown, following = _page(market, self.name, asked.query.get("after_token", ""))
             rows = [self._row(each, market) for each in shown]
@@ -134,6 +142,7 @@ class Vast:
         return {
             "id": int(machine.id),
             "label": machine.label,
+            "start_date": EPOCH + machine.born,
             "machine_id": 14001,
             "actual_status": "running" if running else "exited" if machine.resting else "loading",
             "intended_status": "stopped" if machine.resting else "running",
@@ -175,6 +184,8 @@ class Runpod:
     def verb(self, asked: Asked) -> str:
         if asked.path == "/v2/catalog/gpus":
             return "search"
+        if asked.path == "/graphql":
+            return "account"
         if asked.path == "/v2/pods":
             return "create" if asked.method == "POST" else "list"
         if asked.path.endswith("/logs"):
@@ -204,6 +215,8 @@ class Runpod:
         verb = self.verb(asked)
         if verb == "search":
             return Answer(200, {"gpus": [_gpu()] if asked.query.get("cloud") == "SECURE" else []})
+        if verb == "account":
+            return Answer(200, {"data": {"myself": {"clientBalance": 10.0}}})
         if verb == "log":
             return Answer(200, {})
         if verb == "list":
@@ -242,6 +255,7 @@ class Runpod:
             "env": {"GPUPLUG_ID": machine.label},
             "gpu": {"id": GPU_ID, "count": 1},
             "disk": 20,
+            "createdAt": dt.datetime.fromtimestamp(EPOCH + machine.born, dt.timezone.utc).isoformat(),
             "mounts": {"persistent": {"size": 10}} if machine.keeps else {},
             "cost": (machine.rate - DISK) / 1e6,
             "ssh": {"direct": {"host": "203.0.113.7", "port": 30022}},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sim.market import SWITCH_S
 
-from gpuplug.ledger import FINAL, State
+from gpuplug.ledger import FINAL, PERIODS, State
 
 if TYPE_CHECKING:
     from sim.market import Machine
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gpuplug.ledger import Lease
 
 _FINAL = frozenset(state.value for state in FINAL)
+_ASKED = frozenset({State.STOPPED.value, State.ADOPTED.value})
+_IN_USE = frozenset({State.BOUND.value, State.READY.value}) | _ASKED
+_ROUND_S = 20.0
 _SLACK = 120  # seconds of its price that a budget may be passed by
 _MOST_LAG_S = 60.0  # what both adapters promise
 _LONGEST_WAIT_S = 4_000.0
@@ -40,6 +43,7 @@ class Judge:
         self._world = world
         self._orders: dict[str, float] = {}
         self._final: set[str] = set()
+        self._before: dict[str, Row] = {}
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
@@ -112,6 +116,40 @@ class Judge:
             if len(left) > 1:
                 self._break(f"{label} has {len(left)} instances, and the extra one is not ended")
 
+    def reaps(self) -> None:
+        """A look that nobody asked for begins: what it may end depends on how things stand now."""
+        self._before = self.rows()
+
+    def reaped(self, machine: Machine) -> None:
+        """Such a look asks for the end of `machine`: nobody may be in touch with it, and nothing of use may run there."""
+        row, now = self._before.get(machine.label), self._world.now
+        if row is None or row.state not in _IN_USE or row.instance_id != machine.id or machine.ended is not None:
+            return
+        if row.state in _ASKED:
+            self._break(f"#{machine.id} is {row.state}, and was ended without a question")
+        hard = machine.began + machine.terms.hard
+        if now < min(machine.busy_until, hard):
+            self._break(f"#{machine.id} was ended while a cell ran there")
+        used = machine.used if machine.began <= now else max(machine.born, machine.contact)
+        if now < min(used + machine.terms.lease, hard) and not self._world.plan.jumps:
+            self._break(f"#{machine.id} was ended before its lease was over")
+
+    def reconciled(self, since: float) -> None:
+        """A minute after its start a process has accounted for all that is listed, and asked for each end that is due."""
+        rows = self.rows()
+        for machine in self._world.market.ours():
+            row = rows.get(machine.label)
+            if machine.shown_from > self._world.now - _ROUND_S:
+                continue  # no list has had to show it yet
+            if row is None or row.state in _FINAL:
+                self._break(
+                    f"#{machine.id} bills a minute later, and the ledger says {row.state if row else 'nothing'}"
+                )
+            if row.instance_id != machine.id and not machine.asked:
+                self._break(f"#{machine.id} bills a minute later, and nobody knows whose it is: {row}")
+            if row.state == State.DESTROYING.value and not any(at >= since for at in machine.asked):
+                self._break(f"#{machine.id} is to be destroyed, and nobody has asked for it since the start")
+
     def usable(self, lease: Lease) -> None:
         """A cell may run on `lease`: it exists, and it is no dearer than was agreed to."""
         machine = self._world.market.machines.get(lease.instance_id)
@@ -139,6 +177,7 @@ class Judge:
                 self._break(f"#{machine.id} is somebody else's, and was ended")
         for machine in self._world.market.machines.values():
             self._within_terms(machine)
+        self._within_days()
 
     def _within_terms(self, machine: Machine) -> None:
         """The switch that was really sent along ends it for want of contact, by its hard end, and for money."""
@@ -146,15 +185,37 @@ class Judge:
         if not market.traits.armed or machine.ended is None:  # strangers live on
             return
         options = self._world.options
-        if terms.lease != options.terms.lease or terms.hard != options.terms.hard:
+        shorter = self._world.plan.day is not None and terms.hard <= options.terms.hard
+        if terms.lease != options.terms.lease or not (terms.hard == options.terms.hard or shorter):
             self._break(f"#{machine.id} was sent the terms {terms}, not {options.terms}")
-        if not machine.resting and machine.ended > max(machine.contact, machine.began) + terms.lease + SWITCH_S:
+        if not machine.resting and machine.ended > machine.used + terms.lease + SWITCH_S:
             self._break(f"#{machine.id} lived on after its lease")
         most = options.budget.micros * market.traits.drift + _SLACK * machine.rate / 3600
         bill = machine.bill(self._world.now)
         rested = len(machine.bills) > 2 or machine.boots_at > machine.ended
         if not rested and bill > most + machine.rest_rate:
             self._break(f"#{machine.id} cost {bill:.0f} micro-dollars, more than its budget of {options.budget}")
+
+    def _within_days(self) -> None:
+        """All instances together cost no more than the budget of each day, whoever rented them."""
+        plan, world = self._world.plan, self._world
+        if plan.day is None or plan.jumps or not plan.traits.armed:
+            return
+        ours = [each for each in world.market.machines.values() if each not in world.market.strangers()]
+        began = world.clock.now().timestamp() - world.now
+        at = began
+        while at < began + world.now:
+            since, at = (moment - began for moment in PERIODS["day"](at))
+            bill = sum(machine.bill(at) - machine.bill(since) for machine in ours)
+            most = plan.day.micros * plan.traits.drift + sum(self._unseen(machine) for machine in ours)
+            if bill > most:
+                self._break(f"a day cost {bill:.0f} micro-dollars, more than its budget of {plan.day}")
+            at += began
+
+    def _unseen(self, machine: Machine) -> float:
+        """Return what a machine may cost that no ledger can know: a moment at its end, and all of what nobody reached."""
+        lease_s = 0 if machine.contact else self._world.options.terms.lease
+        return machine.rate * (lease_s + _SLACK) / 3600
 
     def _alive(self, label: str) -> list[Machine]:
         return [machine for machine in self._world.market.alive() if machine.label == label]

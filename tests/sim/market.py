@@ -61,6 +61,7 @@ class Machine:
     keeps: bool
     began: float = 0.0
     contact: float = 0.0
+    busy_until: float = 0.0  # when the cell that runs there ends
     resting: bool = False
     ended: float | None = None
     asked: list[float] = field(default_factory=list)
@@ -81,12 +82,17 @@ class Machine:
     def idle_s(self, now: float) -> float:
         """Return for how long it has run with nobody in touch; 0 while it boots or rests."""
         end = now if self.ended is None else self.ended
-        return 0.0 if self.resting else max(0.0, end - max(self.contact, self.began))
+        return 0.0 if self.resting else max(0.0, end - self.used)
+
+    @property
+    def used(self) -> float:
+        """When it was last of use to anybody: the last contact, or the end of the last cell."""
+        return max(self.contact, self.began, self.busy_until)
 
     def deadline(self) -> float:
         """Return when the switch ends it, as things stand."""
         terms = self.terms
-        return min(max(self.contact, self.began) + terms.lease, self.began + terms.hard, self.began + terms.budget)
+        return min(self.used + terms.lease, self.began + terms.hard, self.began + terms.budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,7 @@ class Market:
         """Start it anew: what was agreed with the switch counts from now on."""
         machine.resting = False
         machine.boots_at = machine.began = self.now + self.traits.boot_s
-        machine.contact = 0.0
+        machine.contact = machine.busy_until = 0.0
 
     def hide(self, seconds: float) -> None:
         """Let a replica answer that has lost everything, to reads of lists and of single machines, for `seconds`."""

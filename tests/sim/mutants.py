@@ -7,8 +7,12 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gpuplug.engine import renting
+from gpuplug.config import Standing
+from gpuplug.engine import reconciling, renting
+from gpuplug.engine.budgets import Budgets
+from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.linking import Linking
+from gpuplug.engine.reconciling import Reconciler
 from gpuplug.engine.renting import Renting
 from gpuplug.errors import GpuplugError, OfferGoneError, UnknownOutcomeError
 from gpuplug.ledger import Lease, Ledger, State
@@ -16,7 +20,7 @@ from gpuplug.providers import vast
 from gpuplug.providers._http import HttpClient
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.vast import VastProvider
-from gpuplug.types import StartParams
+from gpuplug.types import ZERO, StartParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +50,7 @@ def the_intent_is_recorded_after_the_create(patch: pytest.MonkeyPatch) -> None:
             intend(ledger, waiting.pop(label))
         return move(ledger, label, state, **changes)
 
-    patch.setattr(Ledger, "intend", lambda _, lease: waiting.__setitem__(lease.label, lease))
+    patch.setattr(Ledger, "intend", lambda _, lease, __: waiting.__setitem__(lease.label, lease))
     patch.setattr(Ledger, "move", later)
 
 
@@ -209,6 +213,21 @@ def the_budget_is_not_sent_to_the_switch(patch: pytest.MonkeyPatch) -> None:
 
 
 @mutant
+def the_budget_of_the_day_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Budgets, "standing", lambda _: Standing())
+
+
+@mutant
+def what_others_may_still_spend_is_not_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Budgets, "_promised", lambda *_: ZERO)
+
+
+@mutant
+def the_budget_is_not_looked_at_again_when_the_intent_is_written(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Budgets, "check", lambda *_: None)
+
+
+@mutant
 def the_lease_is_not_sent_to_the_switch(patch: pytest.MonkeyPatch) -> None:
 
     def endless(*values: Any) -> StartParams:  # noqa: ANN401 - as it takes them
@@ -237,3 +256,30 @@ def a_machine_that_is_never_ready_is_left_behind(patch: pytest.MonkeyPatch) -> N
         return self._gone(lease) if lease.state is State.BOUND else destroy(self, provider, lease, *more)
 
     patch.setattr(Renting, "destroy", careless)
+
+
+@mutant
+def a_running_cell_keeps_no_machine(patch: pytest.MonkeyPatch) -> None:
+    over = Reconciler._over
+    patch.setattr(Reconciler, "_over", staticmethod(lambda lease, *more: over(replace(lease, busy=0), *more)))
+
+
+@mutant
+def nobody_notes_that_he_is_in_touch(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Contacts, "_note", lambda *_: None)
+
+
+@mutant
+def a_wrong_clock_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Reconciler, "_skew", lambda *_: "")
+
+
+@mutant
+def what_rests_is_ended_without_a_question(patch: pytest.MonkeyPatch) -> None:
+    asked = {state: what for state, what in reconciling._PLAIN.items() if state is not State.STOPPED}
+    patch.setattr(reconciling, "_PLAIN", asked)
+
+
+@mutant
+def what_a_dead_process_held_is_held_for_ever(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lease, "held", lambda self, _now: bool(self.token))

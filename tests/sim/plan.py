@@ -13,6 +13,7 @@ _BEFORE = ("refuse", "drop", "500", "429", "html", "401", "front-door", "slow", 
 _ANY = (*_BEFORE, "drop-after", "500-after", "html-after", "cut-after")
 # What can be done to a request, by what the request is.
 CALLS: dict[str, tuple[str, ...]] = {
+    "account": ("refuse", "drop", "500", "401", "html"),
     "search": ("refuse", "drop", "500", "429", "html", "storm", "401"),
     "create": (*_ANY, "taken", "late", "very-late", "double", "double-late", "confess"),
     "list": (*_ANY, "replica"),
@@ -22,7 +23,17 @@ CALLS: dict[str, tuple[str, ...]] = {
     "log": ("drop",),
 }
 # What can be done to the process, at any point: a crash ends it there, whatever its handlers would like to do.
-PROCESS = ("crash", "interrupt", "other-looks", "other-ends", "doze", "jump-on", "jump-back")
+PROCESS = (
+    "crash",
+    "interrupt",
+    "other-looks",
+    "other-ends",
+    "other-reaps",
+    "other-rents",
+    "doze",
+    "jump-on",
+    "jump-back",
+)
 LEDGER = ("full",)
 STORIES: dict[str, tuple[str, ...]] = {
     "plain": ("look", "up", "work", "down"),
@@ -31,18 +42,28 @@ STORIES: dict[str, tuple[str, ...]] = {
     "rest": ("up", "work", "rest", "look", "wake", "work", "down"),
     "rest and end": ("up", "rest", "down"),
     "forgotten": ("up", "leave"),
+    "two notebooks": ("up", "rent", "work", "work", "leave"),
     "lost link": ("up", "fail", "up", "work", "down"),
+    "idle": ("up", "idle", "work", "down"),
+    "left running": ("up", "long", "leave"),
+    "left resting": ("up", "rest", "leave"),
+    "wrong clock": ("up", "long", "jump", "leave"),
 }
 OFF_S = (0.0, 5.0, 300.0, 3_600.0, 86_400.0, 172_800.0)
 # The small one ends an instance before its lease does, the large one after.
 _SMALL, _LARGE = Money(50_000), Money(2_000_000)
+# Of a day, for all instances: enough for a quarter of an hour of one platform only, for half an hour, and for more.
+_DAYS = (Money(85_000), Money(170_000), Money(400_000))
 _MOST_POINTS = 140
 _FEW_POINTS = 60
+_FIRST_POINTS = 8
 _AIMED = 0.4
+_BOUNDLESS = 0.6
 # Where the end of a process, or somebody else's doing, hurts most.
 _WHERE = ("call before create", "call after create", "call after end", "ledger after")
 _OFTEN = (
     *(3 * ("crash", "lie")),
+    "other-reaps",
     *(
         "interrupt",
         "drop-after",
@@ -85,10 +106,11 @@ class Plan:
     faults: tuple[Fault, ...] = ()
     off_s: float = 300.0
     budget: Money = _SMALL
+    day: Money | None = None
 
     @property
     def jumps(self) -> bool:
-        return any(fault.action.startswith("jump") for fault in self.faults)
+        return "jump" in STORIES[self.story] or any(fault.action.startswith("jump") for fault in self.faults)
 
     def without(self, fault: Fault) -> Plan:
         return replace(self, faults=tuple(each for each in self.faults if each is not fault))
@@ -96,12 +118,14 @@ class Plan:
     def __str__(self) -> str:
         faults = " ".join(map(str, self.faults)) or "no faults"
         where = "+".join(self.platforms)
-        return f"{self.name}: {where}, story {self.story!r}, budget {self.budget}, off {self.off_s:.0f} s, {self.traits}, {faults}"
+        money = f"budget {self.budget}, a day {self.day or 'any'}"
+        return f"{self.name}: {where}, story {self.story!r}, {money}, off {self.off_s:.0f} s, {self.traits}, {faults}"
 
 
 def _actions() -> list[str]:
     """All of them; what the protocol is about comes more often than what only delays it."""
-    return sorted({*PROCESS, *LEDGER, *(action for several in CALLS.values() for action in several)}) + list(_OFTEN)
+    process = set(PROCESS) - {"other-rents"}
+    return sorted({*process, *LEDGER, *(action for several in CALLS.values() for action in several)}) + list(_OFTEN)
 
 
 def _bearable(faults: list[Fault], traits: Traits) -> list[Fault]:
@@ -135,17 +159,32 @@ def seeded(seed: int) -> Plan:
     )
     actions = _actions()
     faults = [_fault(chance, chance.choice(actions)) for _ in range(chance.choice((0, 1, 2, 2, 3, 4, 6)))]
+    story = chance.choice([story for story in STORIES if story != "two notebooks"])
+    if "jump" in STORIES[story]:
+        traits = replace(traits, read_lags=False)
     faults.sort(key=lambda fault: (fault.at, fault.action))
-    return Plan(
+    plan = Plan(
         name=f"seed {seed}",
         seed=seed,
         platforms=chance.choice((("vast",), ("runpod",), ("vast", "runpod"))),
-        story=chance.choice(list(STORIES)),
+        story=story,
         traits=traits,
         faults=tuple(_bearable(faults, traits)),
         off_s=chance.choice(OFF_S),
         budget=chance.choice((_SMALL, _LARGE)),
     )
+    return _with_a_day(plan)
+
+
+def _with_a_day(plan: Plan) -> Plan:
+    """Give some of the plans a budget of the day, and somebody else who rents, most of all when this process is about to."""
+    chance = random.Random(f"{plan.seed}, a day")  # noqa: S311 - likewise
+    if chance.random() < _BOUNDLESS:
+        return plan
+    rents = Fault(chance.randrange(_FIRST_POINTS), "other-rents", chance.choice(("", "ledger before", "ledger before")))
+    faults = (rents, *plan.faults[: chance.choice((0, 1, 6))]) if chance.random() < _AIMED else plan.faults
+    story = "two notebooks" if chance.random() < _AIMED else plan.story
+    return replace(plan, day=chance.choice(_DAYS), faults=faults, story=story)
 
 
 WEATHERS = {"calm": Traits(), "lagging": Traits(lag_s=45.0, read_lags=True, end_lag_s=20.0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from engine_kit import Quiet
@@ -10,10 +11,11 @@ from sim.market import KEY
 from gpuplug.config import Options
 from gpuplug.engine import Engine
 from gpuplug.engine.bidding import with_bid
+from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.linking import Linking, Live
 from gpuplug.engine.quoting import Quote, Quoting
+from gpuplug.engine.reconciling import Reconciler
 from gpuplug.errors import GpuplugError, NotReadyError
-from gpuplug.ledger import Lease, State
 from gpuplug.providers import Access, Provider
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.vast import VastProvider
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from sim.world import World
 
     from gpuplug.engine.talk import Talk
+    from gpuplug.ledger import Lease
     from gpuplug.streams import Connection
     from gpuplug.sync import Sync
     from gpuplug.types import Identity, Instance, Money, Offer
@@ -54,10 +57,12 @@ class ProcessClock:
 class Line:
     """What stands for the session with a machine: it says whether both ends are there, and renews the lease."""
 
-    def __init__(self, world: World, instance_id: str) -> None:
+    def __init__(self, world: World, instance_id: str, contacts: Contacts) -> None:
         self._world = world
         self._id = instance_id
         self._open = True
+        self.health = {"switch": "armed"}  # what it last said of itself, true or not
+        self._contacts = contacts
 
     @property
     def alive(self) -> bool:
@@ -67,7 +72,19 @@ class Line:
     def beat(self) -> None:
         """Renew the lease, as a heartbeat does."""
         if self.alive:
-            self._world.market.machines[self._id].contact = self._world.now
+            machine = self._world.market.machines[self._id]
+            machine.contact = self._world.now
+            self._contacts.beat({"busy": int(machine.busy_until > self._world.now)})
+
+    def run(self, seconds: float) -> None:
+        """Let a cell of so many seconds run there."""
+        self._world.market.machines[self._id].busy_until = self._world.now + seconds
+
+    def request(self, what: str, header: dict[str, float]) -> None:
+        """Tell the switch a new hard end, as the agent does."""
+        assert what == "terms", f"nothing else is asked of a machine here: {what}"
+        machine = self._world.market.machines[self._id]
+        machine.terms.hard = self._world.now - machine.began + header["hard_s"]
 
     def close(self) -> None:
         self._open = False
@@ -100,8 +117,8 @@ class SimEngine(Engine):
     def _link(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> Live:
         linking = Linking(self.ledger, self._renting, self._home, self.clock, self._ready_s)
         lease, _ = linking._reach(provider, lease, cap, talk)  # noqa: SLF001 - all of it but the session
-        lease = self.ledger.move(lease.label, State.READY)
-        line = Line(self._world, lease.instance_id)
+        lease = linking._ready(lease)  # noqa: SLF001 - likewise
+        line = Line(self._world, lease.instance_id, Contacts(self.ledger, lease.label, self.clock))
         line.beat()
         live = Live(lease, provider, cast("Any", line), cast("Sync", None), {})
         self._live[lease.label] = live
@@ -111,6 +128,15 @@ class SimEngine(Engine):
         for live in self._live.values():
             cast("Line", live.session).beat()
 
+    def run(self, seconds: float) -> None:
+        """Let a cell begin on each machine, as `run_cell` does."""
+        for live in self.sessions():
+            self.ledger.touch(live.lease.label, 1, durable=False)
+            cast("Line", live.session).run(seconds)
+
+    def reconciler(self) -> Reconciler:
+        return Reconciler(self.ledger, self._renting, self.provider, self.clock)
+
 
 class Process:
     """A notebook's kernel, a command, or a reaper: what it does is one of the words of a story."""
@@ -118,6 +144,7 @@ class Process:
     def __init__(self, world: World, name: str) -> None:
         self.name = name
         self.dead = False
+        self.doing = ""
         self._world = world
         world.processes.append(self)
         self.engine = SimEngine(world, "notebook", world.home)
@@ -126,11 +153,13 @@ class Process:
             provider = ADAPTERS[platform](access)
             provider.connect = self._connect  # type: ignore[method-assign]  # there is no SSH here
             self.engine.use(provider)
+        self._reconciler = self.engine.reconciler()
 
     def act(self, word: str) -> bool:
         """Do `word`; tell whether it went as it was meant. A crash goes on to the caller."""
         world = self._world
         world.current, began = self, world.now - world.dozed
+        self.doing = word
         world.tell(f"> {word}")
         try:
             getattr(self, f"_{word}")()
@@ -153,19 +182,48 @@ class Process:
         if world.struck == struck:
             world.judge.looked({row.instance.id for row in rows if row.instance}, began)
 
+    def _reap(self) -> None:
+        """The look of a kernel's own thread, of a server, or of a timer."""
+        self._world.judge.reaps()
+        self._reconciler.look(self._world.plan.platforms)
+
     def _up(self) -> None:
         live = self.engine.up(self._world.options, Quiet(answer=True))
         self._world.judge.usable(live.lease)
+
+    def _rent(self) -> None:
+        """Rent one more, as another notebook does."""
+        self.engine.up(replace(self._world.options, name=self.name, new=True), Quiet(answer=True))
 
     def _down(self) -> None:
         self.engine.down(Options(all=True), self._world.tell)
 
     def _work(self) -> None:
-        """A cell runs for four minutes; the panel looks each minute."""
+        """A cell runs for four minutes; the panel looks each minute, and so does the kernel's own thread."""
+        self.engine.run(240.0)
         for _ in range(4):
             self._world.pass_time(60.0)
             self.engine.beat()
             self._look()
+            self._world.beside("reap")
+
+    def _idle(self) -> None:
+        """Nothing runs for half an hour; the kernel is there, and keeps in touch."""
+        for minute in range(30):
+            self._world.pass_time(60.0)
+            self.engine.beat()
+            if minute % 5 == 0:
+                self._world.beside("reap")
+
+    def _long(self) -> None:
+        """A cell of three hours begins; nobody waits for it."""
+        self.engine.run(10_800.0)
+        self._world.pass_time(60.0)
+        self.engine.beat()
+
+    def _jump(self) -> None:
+        """The wall clock goes wrong, as after a flat battery."""
+        self._world.jump(on=True)
 
     def _rest(self) -> None:
         self.engine.stop(self._world.options, self._world.tell)

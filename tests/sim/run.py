@@ -22,6 +22,8 @@ _SHM = Path("/dev/shm")
 _ROOT = str(_SHM) if _SHM.is_dir() else None
 _ROUNDS = 40
 _ROUND_S = 60.0
+_ATTENDED_S = (300.0, 3_600.0)
+_LOOKS = 6
 
 
 class Verdict(NamedTuple):
@@ -118,9 +120,19 @@ def play(world: World, process: Process, word: str) -> Process:
 def restart(world: World, process: Process) -> Process:
     """Start the next process on the same ledger; it reconciles first."""
     process.close()
-    world.pass_time(world.plan.off_s)
+    away(world)
     following = Process(world, f"A{int(process.name[1:]) + 1}")
-    return play(world, following, "look")
+    return play(world, play(world, following, "reap"), "look")
+
+
+def away(world: World) -> None:
+    """Let the time pass for which the laptop is off; for an hour at most it may be on, and a timer of it looks."""
+    if world.plan.off_s not in _ATTENDED_S:
+        world.pass_time(world.plan.off_s)
+        return
+    for _ in range(_LOOKS):
+        world.pass_time(world.plan.off_s / _LOOKS)
+        world.beside("reap")
 
 
 def settle(world: World) -> Process:
@@ -128,6 +140,7 @@ def settle(world: World) -> Process:
     world.fair()
     process = Process(world, "C")
     for turn in range(_ROUNDS):
+        process.act("reap")
         process.act("look")
         world.pass_time(_ROUND_S)
         if turn >= 2 and not world.market.restless():

@@ -55,12 +55,13 @@ def wired(world: World) -> Generator[None, None, None]:
             return chance.randbytes(size).hex()
 
     keys = {f"{name.upper()}_API_KEY": KEY for name in world.plan.platforms}
+    standing = {} if world.plan.day is None else {"GPUPLUG_BUDGET": f"{world.plan.day.exact()}/day"}
     with (
         mock.patch.object(_http._Lines, "fetch", fetch),
         mock.patch.object(Ledger, "_write", watched),
         mock.patch.object(renting, "secrets", Tokens),
         mock.patch.object(_calls, "random", chance),
-        mock.patch.dict("os.environ", {**keys, "HOME": str(world.home)}),
+        mock.patch.dict("os.environ", {**keys, **standing, "HOME": str(world.home)}),
     ):
         yield
 

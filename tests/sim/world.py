@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import email.utils
 import hashlib
 import sqlite3
 from typing import TYPE_CHECKING
 
 import httpx
-from sim.dialects import DIALECTS, Answer, Asked, Dialect, dumped
+from sim.dialects import DIALECTS, EPOCH, Answer, Asked, Dialect, dumped
 from sim.judge import Judge
 from sim.market import Market
 from sim.plan import PROCESS, Fault, Plan
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
         name: str
         dead: bool
+        doing: str
 
         def act(self, word: str) -> bool: ...
 
@@ -39,6 +41,7 @@ _SLOW_S = 20.0
 _DOZE_S = 9_000.0
 _JUMP = dt.timedelta(hours=10)
 _REPLICA_S = 25.0
+_OTHERS = {"other-looks": "look", "other-ends": "down", "other-reaps": "reap", "other-rents": "rent"}
 _LATE_S = {"late": 40.0, "very-late": 400.0}
 _STORM_S = 90.0
 _ALWAYS_S = 900.0
@@ -140,6 +143,8 @@ class World:
                 self.pass_time(_SLOW_S)
             raise
         self.tell(f"{asked.method} {asked.path} -> {status}")
+        date = dt.datetime.fromtimestamp(EPOCH + self.now, dt.timezone.utc)
+        headers = {**headers, "date": email.utils.format_datetime(date, usegmt=True)}
         if verb == "create":
             self.judge.all_known()
         self.point(f"call after {verb}")
@@ -177,14 +182,23 @@ class World:
             self.dozed += _DOZE_S
             self.pass_time(_DOZE_S)
         elif action.startswith("jump"):
-            self.clock.set_wall(self.clock.now() + (_JUMP if action == "jump-on" else -_JUMP))
-        elif action.startswith("other") and self.other is not None:
-            self._nested = True
-            try:
-                self.other.act("look" if action == "other-looks" else "down")
-            finally:
-                self._nested = False
-                self.current = process
+            self.jump(on=action == "jump-on")
+        elif action in _OTHERS:
+            self.beside(_OTHERS[action])
+
+    def jump(self, *, on: bool) -> None:
+        """Let the wall clock jump; no other clock notices."""
+        self.clock.set_wall(self.clock.now() + (_JUMP if on else -_JUMP))
+
+    def beside(self, word: str) -> None:
+        """Let the other process do `word`, undisturbed."""
+        process, self._nested = self.current, True
+        try:
+            if self.other is not None:
+                self.other.act(word)
+        finally:
+            self._nested = False
+            self.current = process
 
     def _answer(self, action: str, dialect: Dialect, asked: Asked, verb: str) -> tuple[int, bytes, Mapping[str, str]]:
         if action == "storm":
@@ -226,6 +240,8 @@ class World:
     def _end(self, action: str, dialect: Dialect, asked: Asked) -> Answer:
         machine = self.market.machines.get(asked.target)
         if machine is not None:
+            if self.current is not None and self.current.doing == "reap":
+                self.judge.reaped(machine)
             machine.asked.append(self.now)
         if action == "lie-always":
             self._lies_until = self.now + _ALWAYS_S

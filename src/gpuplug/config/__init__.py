@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpuplug.config.convert import Terms, duration
     from gpuplug.config.grammar import CELL, COMMANDS, OPTIONS, VERBS, Option, table
-    from gpuplug.config.keys import Key, choose_platforms, find_key, standing_budget
+    from gpuplug.config.keys import Key, choose_platforms, find_key
+    from gpuplug.config.limits import Limit, Standing, keep, standing_budgets, wanted
     from gpuplug.config.options import Options, help_text, parse, verb_of
     from gpuplug.config.places import KEY_PLACES, base_url, enabled, home
 
 _PARTS = {
     "convert": ("Terms", "duration"),
-    "keys": ("Key", "choose_platforms", "find_key", "standing_budget"),
+    "keys": ("Key", "choose_platforms", "find_key"),
+    "limits": ("Limit", "Standing", "keep", "standing_budgets", "wanted"),
     "options": ("Options", "help_text", "parse", "verb_of"),
     "places": ("KEY_PLACES", "base_url", "enabled", "home"),
     "grammar": ("CELL", "COMMANDS", "OPTIONS", "VERBS", "Option", "table"),
@@ -38,8 +40,10 @@ __all__ = [
     "OPTIONS",
     "VERBS",
     "Key",
+    "Limit",
     "Option",
     "Options",
+    "Standing",
     "Terms",
     "base_url",
     "choose_platforms",
@@ -48,8 +52,10 @@ __all__ = [
     "find_key",
     "help_text",
     "home",
+    "keep",
     "parse",
-    "standing_budget",
+    "standing_budgets",
     "table",
     "verb_of",
+    "wanted",
 ]

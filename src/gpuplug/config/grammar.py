@@ -61,13 +61,15 @@ VERBS: dict[str, str] = {
     "ls": "every instance of the account that carries our label, and what each costs",
     "files": "the files in the working folder on the instance",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
+    "panel": "prices, instances, jobs and spend as a live panel in the notebook",
     "spend": "what was spent: today, in the last thirty days, by instance",
+    "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one; raising one asks",
 }
 # What only the command has: it needs no notebook, and a notebook no timer.
 COMMANDS: dict[str, str] = {
     "reap": "end what nobody uses and prove it; ask about what only you can decide; --install does it by a timer",
 }
-TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt"})
+TAKES_WORDS = frozenset({"prices", "down", "stop", "start", "extend", "adopt", "budget"})
 
 RENT = (CELL, "up")
 _LOOK = (CELL, "up", "prices")
@@ -272,7 +274,7 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "off",
         "",
-        "do not ask; a first spend then needs a standing budget (GPUPLUG_BUDGET)",
+        "do not ask; a first spend then needs a standing budget (%gpu budget)",
         (*RENT, "start"),
     ),
     Option(
@@ -294,7 +296,7 @@ OPTIONS: tuple[Option, ...] = (
         "off",
         "",
         "data for programs",
-        ("status", "prices", "ls", "spend", "down", "stop", "adopt", "doctor", "reap"),
+        ("status", "prices", "ls", "spend", "budget", "down", "stop", "adopt", "doctor", "reap"),
         command_only=True,
     ),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),

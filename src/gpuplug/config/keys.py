@@ -1,4 +1,4 @@
-"""Keys as secrets, the platforms they open, and what may be spent without asking."""
+"""Keys as secrets, and the platforms they open."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gpuplug.config.convert import dollars
 from gpuplug.config.places import KEY_PLACES, enabled, read_key
 from gpuplug.errors import AuthError, UnknownNameError, UsageError
-from gpuplug.types import Money, Secret, SshTarget
+from gpuplug.types import Secret, SshTarget
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -79,14 +78,3 @@ def _nearest(name: str) -> str:
     if near:
         return f"did you mean {near[0] + rest if near[0] == SSH else near[0]}?"
     return f"one of: any, local, {', '.join(KEY_PLACES)}, {SSH}user@host"
-
-
-def standing_budget(environ: Mapping[str, str] = os.environ) -> Money | None:
-    """Return what may be spent a day without asking (GPUPLUG_BUDGET, `5` or `5/day`); None when it is not set."""
-    text = environ.get("GPUPLUG_BUDGET", "").strip()
-    if not text:
-        return None
-    try:
-        return dollars(text.removesuffix("/day"))
-    except ValueError as error:
-        raise UsageError(f"GPUPLUG_BUDGET: {error}", hint="export GPUPLUG_BUDGET=5/day") from None

@@ -105,7 +105,7 @@ def parse(line: str, verb: str, environ: Mapping[str, str] = os.environ, *, comm
     options = table(verb, command=command)
     found, rest = _parser(verb, options).parse_known_args(arguments)
     for word in rest:
-        if word.startswith("-"):
+        if word.startswith("-") and not word[1:2].isdigit():
             raise _unknown_option(word, verb, options)
     given = {name: value for name, value in vars(found).items() if value is not None and value is not False}
     if rest and verb == "prices":

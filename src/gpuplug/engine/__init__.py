@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine import consent
 from gpuplug.engine.acquiring import Acquiring
+from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.guarding import Guard, told
 from gpuplug.engine.inventory import Inventory
 from gpuplug.engine.pausing import Pausing
@@ -25,14 +26,14 @@ from gpuplug.errors import (
     PreemptedError,
     UsageError,
 )
-from gpuplug.ledger import CellRow, Lease, Ledger, State
+from gpuplug.ledger import PERIODS, CellRow, Lease, Ledger, State
 from gpuplug.types import Money, SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from gpuplug.config import Options
+    from gpuplug.config import Options, Terms
     from gpuplug.engine import doctor
     from gpuplug.engine.inventory import Row
     from gpuplug.engine.linking import Live
@@ -76,7 +77,8 @@ class Engine:
         self._guard = Guard(self.clock, self._end)
         self._ready_s = ready_s
         self._quoting = Quoting(self._platforms, self.ledger, self.clock)
-        self._consent = consent.Consent(self.ledger, self.clock)
+        self.budgets = Budgets(self.ledger, self.clock, self._home, root)
+        self._consent = consent.Consent(self.budgets)
         self._inventory = Inventory(notebook, self.ledger, self._renting, self._platforms, self.clock)
         self._acquiring = Acquiring(self.ledger, self._renting, self.clock, self._link, self._end)
         self._pausing = Pausing(self.ledger, self._renting, self.clock)
@@ -141,7 +143,7 @@ class Engine:
 
         ends = plan.options.down
         try:
-            plan = self._within_standing(plan, live.lease, talk)
+            plan = self.budgets.within(plan, live, talk)
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
@@ -213,9 +215,10 @@ class Engine:
         return [told(self._wake(lease, options, talk), talk) for lease in resting]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
-        """Put off the hard end of the notebook's instances, or of those named in `options.words`."""
+        """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""
         extended: list[Lease] = []
         for lease in self._inventory.meant(options):
+            self.budgets.check(replace(lease, hard_s=lease.hard_s + seconds))
             live = self._linked(self.provider(lease.provider), lease, options, talk)
             lease = self.ledger.lease(lease.label)  # noqa: PLW2901 - reaching it has said since when its hard end counts
             left = lease.hard_end + seconds - self.clock.now().timestamp()
@@ -275,9 +278,9 @@ class Engine:
                     yield from crosscheck.cross_check(self.provider(name), key)
 
     def spent_since(self, days: int) -> Money:
-        """Return the spend since midnight UTC `days` days ago."""
-        today = self.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-        return self.ledger.spent((today - dt.timedelta(days=days)).timestamp())
+        """Return the spend since the local midnight `days` days ago."""
+        midnight, _ = PERIODS["day"]((self.clock.now() - dt.timedelta(days=days)).timestamp())
+        return self.ledger.spent(midnight)
 
     def billing(self) -> list[Lease]:
         """Return the leases that cost money now, by the ledger alone; asks no provider."""
@@ -323,7 +326,9 @@ class Engine:
         talk.phase("start", f"{lease.gpu} {lease.price}/h")
         self._consent.check(self.notebook, consent.Cost.of_lease(lease), options, talk, free=provider.traits)
         started = self._pausing.start(provider, lease)
-        return self._link(provider, started, max(options.max_price, lease.price), talk)
+        live = self._link(provider, started, max(options.max_price, lease.price), talk)
+        self.budgets.shorten(live)  # its start command has set the hard end that it was rented with
+        return live
 
     def _acquire(self, options: Options, talk: Talk) -> Live:
         talk.phase("offer")
@@ -334,18 +339,11 @@ class Engine:
         return self._take(offers, options, talk)
 
     def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
-        def agree(offer: Offer, provider: Provider) -> None:
-            self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
+        def agree(offer: Offer, provider: Provider) -> Terms:
+            return self._consent.check(self.notebook, consent.Cost.of_offer(offer), options, talk, free=provider.traits)
 
-        return self._acquiring.acquire(offers, Wish(self.notebook, options.name, options), agree, talk)
-
-    def _within_standing(self, plan: Plan, lease: Lease, talk: Talk) -> Plan:
-        """Return `plan` with no more budget than is left of the standing one."""
-        left = None if lease.simulated or not lease.price.micros else self._consent.left()
-        if left is None or left >= plan.options.budget:
-            return plan
-        talk.note(f"{left} of the standing budget is left today: that is this cell's budget")
-        return replace(plan, options=replace(plan.options, budget=left))
+        wish = Wish(self.notebook, options.name, options, self.budgets.check)
+        return self._acquiring.acquire(offers, wish, agree, talk)
 
     def _link(self, provider: Provider, lease: Lease, cap: Money, talk: Talk) -> Live:
         from gpuplug.engine.linking import Linking  # noqa: PLC0415 - `%load_ext` must not pay for it
@@ -389,8 +387,7 @@ class Engine:
         parts = [f"{lease.gpu} {lease.provider} #{lease.instance_id}", f"{seconds:.1f} s", str(cost)]
         if lease.simulated:
             return " - ".join([*parts, "simulated"])
-        limit = config.standing_budget()
-        return " - ".join([*parts, f"today {self.spent_since(0)}" + (f" of {limit}" if limit else "")])
+        return " - ".join([*parts, self.budgets.line()])
 
     def _say_billing(self, error: GpuplugError, lease: Lease, *, ends: bool) -> None:
         """Add to what failed whether money still runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from gpuplug.engine.guarding import why_unguarded
@@ -22,6 +23,7 @@ from gpuplug.ledger import Ledger, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gpuplug.config import Terms
     from gpuplug.engine.linking import Live
     from gpuplug.engine.renting import Renting, Wish
     from gpuplug.engine.talk import Talk
@@ -67,10 +69,12 @@ class Acquiring:
         self,
         offers: list[tuple[Offer, Provider]],
         wish: Wish,
-        agree: Callable[[Offer, Provider], None],
+        agree: Callable[[Offer, Provider], Terms],
         talk: Talk,
     ) -> Live:
-        """Return the first machine that works, of at most `MOST_ATTEMPTS` tried; `agree` raises where it may not be paid.
+        """Return the first machine that works, of at most `MOST_ATTEMPTS` tried.
+
+        `agree` raises where an offer may not be paid, and returns for how long it may.
 
         Raises:
             MoneyError: nobody agreed to an offer, or a budget is spent.
@@ -86,11 +90,12 @@ class Acquiring:
                 break
             if provider.name in closed:
                 continue
-            agree(offer, provider)
+            terms = agree(offer, provider)
             # A second machine without a switch says more of the platform than of its host: it is kept, under shorter terms.
             kept = unguarded or all(other.name in closed for _, other in offers[number + 1 :])
+            agreed = replace(wish, options=replace(wish.options, terms=terms))
             try:
-                return self._attempt(offer, provider, wish, talk, unguarded_too=kept)
+                return self._attempt(offer, provider, agreed, talk, unguarded_too=kept)
             except UnknownOutcomeError:
                 raise
             except (ProviderError, HostError, TooDearError) as error:

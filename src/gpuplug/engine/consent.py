@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gpuplug import config
 from gpuplug.engine import bidding
-from gpuplug.errors import BudgetError, ConsentError
+from gpuplug.engine.budgets import LEASE_SLACK_S
+from gpuplug.errors import ConsentError
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
-    from gpuplug.config import Options
+    from gpuplug.config import Options, Terms
+    from gpuplug.engine.budgets import Budgets
     from gpuplug.engine.talk import Talk
-    from gpuplug.ledger import Lease, Ledger
-    from gpuplug.types import Clock, Offer, Traits
+    from gpuplug.ledger import Lease
+    from gpuplug.types import Offer, Traits
 
-_LEASE_SLACK_S = 60
+_HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,31 +43,30 @@ class Cost:
 class Consent:
     """Remembers, for this process only, up to which price notebooks may spend: "Run all" in a new kernel asks again."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
-        self._ledger = ledger
-        self._clock = clock
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
         self._agreed: dict[str, Money] = {}
 
-    def check(self, notebook: str, cost: Cost, options: Options, talk: Talk, free: Traits) -> None:
-        """Return when spending `cost` is allowed.
+    def check(self, notebook: str, cost: Cost, options: Options, talk: Talk, free: Traits) -> Terms:
+        """Return for how long `cost` may be spent: the terms of `options`, shortened to what the budgets leave.
 
         Raises:
-            BudgetError: the standing budget of today is spent.
+            BudgetError: a standing budget leaves too little, or cannot be read.
             ConsentError: nobody agreed, or nobody is there to ask.
         """
         if free.free or free.simulated:
-            return
-        standing = config.standing_budget()
-        if standing is not None:
-            self._within(standing)
-        if cost.price <= self._agreed.get(notebook, ZERO) or (
-            standing is not None and (options.yes or not talk.can_ask)
-        ):
-            return
+            return options.terms
+        terms = self._budgets.terms(cost.what, cost.price, options.terms)
+        if terms.hard < options.terms.hard:
+            talk.note(f"the budgets that stand let {cost.what} run for {duration_text(terms.hard)}")
+            options = replace(options, terms=terms)
+        speaks = self._budgets.standing().speaks
+        if cost.price <= self._agreed.get(notebook, ZERO) or (speaks and (options.yes or not talk.can_ask)):
+            return terms
         if not talk.can_ask:
             raise ConsentError(
                 f"renting {cost.what} at {cost.price}/h needs somebody to agree, and nobody can be asked here",
-                hint="set a standing budget outside the notebook: export GPUPLUG_BUDGET=5/day",
+                hint="set a standing budget outside the notebook: gpuplug budget 5/day, or export GPUPLUG_BUDGET=5/day",
             )
         # Whoever agrees agrees to the cap: the next offer, should this one fail, may be a little dearer.
         most = max(cost.price, options.max_price)
@@ -74,29 +74,17 @@ class Consent:
         if not talk.ask(f"{question} {worst_case(cost.price, options)}"):
             raise ConsentError("nothing was rented", hint="%%remote_gpu -n shows what would be sent and what it costs")
         self._agreed[notebook] = most
-
-    def left(self) -> Money | None:
-        """Return what is left of the standing budget of today; None when there is none.
-
-        Raises:
-            BudgetError: nothing is left.
-        """
-        standing = config.standing_budget()
-        return None if standing is None else self._within(standing)
-
-    def _within(self, limit: Money) -> Money:
-        midnight = self._clock.now().replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-        spent = self._ledger.spent(midnight)
-        if spent >= limit:
-            raise BudgetError(
-                f"{spent} of the standing budget of {limit} a day is spent", hint="export GPUPLUG_BUDGET=10/day"
-            )
-        return limit - spent
+        return terms
 
 
 def worst_case(price: Money, options: Options) -> str:
     """Say what the user can lose at most at `price` per hour, in one line."""
-    idle = price.for_seconds(options.terms.lease + _LEASE_SLACK_S)
+    idle = price.for_seconds(options.terms.lease + LEASE_SLACK_S)
     whole = price.for_seconds(options.terms.hard)
     text = f"at worst {idle} idle (nobody in touch for {options.terms.lease // 60} min), {min(options.budget, whole)} for a running cell"
-    return text + f", {whole} in all ({options.terms.hard // 3600} h)"
+    return text + f", {whole} in all ({duration_text(options.terms.hard)})"
+
+
+def duration_text(seconds: float) -> str:
+    """Return `4 h`, `1.5 h` or `20 min`."""
+    return f"{seconds / 3600:.1f}".removesuffix(".0") + " h" if seconds >= _HOUR_S else f"{seconds / 60:.0f} min"

@@ -48,6 +48,7 @@ class Found(enum.Enum):
     TROUBLE = "trouble"  # could not be looked at
 
 
+_OPEN = frozenset({State.INTENT, State.UNKNOWN, State.DESTROYING})
 _LIVE = frozenset({State.BOUND, State.READY})
 # What the state alone decides.
 _PLAIN = {
@@ -84,6 +85,10 @@ class Reconciler:
     def anything(self) -> bool:
         """Tell by the ledger alone whether anything may bill; asks no provider."""
         return any(lease.billing for lease in self._ledger.open_leases())
+
+    def open_questions(self) -> bool:
+        """Tell by the ledger alone whether the fate of a create or the proof of an end is open."""
+        return any(lease.state in _OPEN for lease in self._ledger.open_leases())
 
     def look(self, platforms: Iterable[str] = ()) -> list[Finding]:
         """Look once at what the ledger knows to bill, and at all of `platforms`; asks for ends, and waits for no proof.
@@ -147,20 +152,20 @@ class Reconciler:
         rests = instance is not None and instance.state is InstanceState.STOPPED
         plain = _PLAIN.get(State.STOPPED if rests and lease.state in _LIVE else lease.state)
         if plain is None:
-            return self._judge_by_time(provider, self._dated(lease, now), now)
+            return self._judge_by_time(provider, self._dated(provider, lease, now), instance, now)
         if lease.held(now):
             return self._finding(Found.USED, f"{lease.owner} is just renting it", lease)
         return self._finding(*plain, lease)
 
-    def _dated(self, lease: Lease, now: float) -> Lease:
-        """Count from now what lies in the future, because the clock was set back: it would never be over."""
-        if max(lease.contact or 0.0, lease.begun or 0.0) <= now + _SLACK_S:
+    def _dated(self, provider: Provider, lease: Lease, now: float) -> Lease:
+        """Count from now what lies in the future, because it was noted by a clock that was ahead: it would never be over."""
+        if max(lease.contact or 0.0, lease.begun or 0.0) <= now + _SLACK_S or self._skew(provider):
             return lease
         begun = None if lease.begun is None else min(lease.begun, now)
         return self._ledger.amend(lease.label, contact=now, begun=begun)
 
-    def _judge_by_time(self, provider: Provider, lease: Lease, now: float) -> Finding:
-        over = self._over(lease, now)
+    def _judge_by_time(self, provider: Provider, lease: Lease, instance: Instance | None, now: float) -> Finding:
+        over = self._over(lease, instance, now)
         if over:
             return self._end_if_sure(provider, lease, over)
         self._suspects.pop(lease.label, None)
@@ -174,10 +179,12 @@ class Reconciler:
         return self._finding(Found.ALONE, alone, lease)
 
     @staticmethod
-    def _over(lease: Lease, now: float) -> str:
+    def _over(lease: Lease, instance: Instance | None, now: float) -> str:
         """Say what of the terms is over for good; "" while something may still go on there."""
         boot_s = _BOOT_S if lease.begun is None else 0.0
-        if lease.hard_s and now > lease.hard_end + boot_s + _SLACK_S:
+        # What was noted by a clock that was behind is too early; the provider's own time of its start is not.
+        started = instance.started.timestamp() if instance is not None and instance.started else lease.created
+        if lease.hard_s and now > max(lease.hard_end, started + lease.hard_s) + boot_s + _SLACK_S:
             return f"its hard end was {span(now - lease.hard_end)} ago"
         if lease.lease_end is None or lease.busy or now <= lease.lease_end + _SLACK_S:
             return ""

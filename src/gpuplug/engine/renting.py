@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, NoReturn
 from gpuplug.engine.bidding import bid_of
 from gpuplug.engine.ending import BUDGET_SLACK_S, FIRST_WAIT_S, LONGEST_WAIT_S
 from gpuplug.engine.settling import Settling
-from gpuplug.errors import LedgerError, ProviderError, UnknownOutcomeError, UsageError
+from gpuplug.errors import BudgetError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
 from gpuplug.ledger import HOLD_S, Lease, Order, Rate, State
 from gpuplug.types import LABEL_PREFIX, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpuplug.config import Options
     from gpuplug.providers import Provider
 
@@ -27,11 +29,12 @@ _USABLE = frozenset({State.BOUND, State.READY})
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Who rents and under which terms."""
+    """Who rents and under which terms. `within` raises where a lease passes a budget."""
 
     notebook: str
     name: str
     options: Options
+    within: Callable[[Lease], None] = lambda _: None
 
 
 def _budget_s(offer: Offer, options: Options) -> int:
@@ -161,8 +164,8 @@ class Renting(Settling):
         )
         self._ledger.orders.keep(label, _order(offer, wish.options))
         try:
-            self._ledger.intend(lease)
-        except LedgerError:
+            self._ledger.intend(lease, wish.within)
+        except (BudgetError, LedgerError):
             self._forget_keys(lease)
             raise
         return lease, start

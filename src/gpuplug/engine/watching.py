@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpuplug.types import Clock
 
 ROUND_S = 60.0
+_SOON = 1 / 3  # of a round: while the fate of a create or the proof of an end is open
 _JOIN_S = 1.0
 
 
@@ -80,18 +81,19 @@ class Watch:
         reaper = self._make(self._home, _Clock(self._over))
         try:
             with contextlib.suppress(_OverError):
-                while self._round(reaper):
-                    if self._over.wait(self._round_s):
+                while (pause_s := self._round(reaper)) is not None:
+                    if self._over.wait(pause_s):
                         return
         finally:
             reaper.close()
 
-    def _round(self, reaper: Reaper) -> bool:
-        """Look once; tell whether another look is needed."""
+    def _round(self, reaper: Reaper) -> float | None:
+        """Look once; return after how many seconds to look again, or None when nothing bills any more."""
         try:
             if not reaper.reconciler.anything():
-                return False
-            reaper.take_turn(self._holder, self._round_s)
+                return None
+            pause_s = self._round_s * (_SOON if reaper.reconciler.open_questions() else 1)
+            reaper.take_turn(self._holder, pause_s)
         except GpuplugError:
-            return True  # whoever needs the ledger will be told what is wrong with it; it may be well in a minute
-        return True
+            return self._round_s  # whoever needs the ledger will be told what is wrong; it may be well in a minute
+        return pause_s

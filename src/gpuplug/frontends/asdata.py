@@ -6,12 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
+from gpuplug.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gpuplug import ledger
     from gpuplug.engine import Engine
+    from gpuplug.engine.budgets import Used
     from gpuplug.engine.doctor import Finding
     from gpuplug.engine.inventory import Row
 
@@ -23,7 +25,11 @@ def text(value: object) -> str:
 
 def status(engine: Engine) -> dict[str, Any]:
     """Return platforms, what bills, today's spend and the limit; never a key."""
-    limit = config.standing_budget()
+    try:
+        used, trouble = engine.budgets.used(), None
+    except (UsageError, BudgetError) as error:  # what bills must be told all the same
+        used, trouble = [], error.message
+    day = next((each.limit.amount for each in used if each.limit.per == "day"), None)
     platforms = [
         {"platform": name, "key_from": key.source, "address": config.base_url(name)}
         for name in config.enabled()
@@ -33,7 +39,21 @@ def status(engine: Engine) -> dict[str, Any]:
         "platforms": platforms,
         "billing": [lease(engine, each) for each in engine.billing()],
         "today_usd": engine.spent_since(0).exact(),
-        "budget_usd_per_day": limit.exact() if limit else None,
+        "budget_usd_per_day": day.exact() if day else None,
+        "budgets": [budget(each) for each in used],
+        "budgets_trouble": trouble,
+    }
+
+
+def budget(used: Used) -> dict[str, Any]:
+    """Return a standing budget and what became of it; `promised_usd` is what running instances may still cost."""
+    return {
+        "per": used.limit.per,
+        "limit_usd": used.limit.amount.exact(),
+        "set_by": used.limit.source,
+        "since": used.since,
+        "spent_usd": used.spent.exact(),
+        "promised_usd": used.promised.exact(),
     }
 
 

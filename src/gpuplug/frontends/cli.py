@@ -22,6 +22,7 @@ _COMMANDS = {
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "reap": "end what nobody uses and prove it, now or by a timer: reap [--install]",
     "spend": "what was spent: today, in the last thirty days, by instance",
+    "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one",
 }
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
 
@@ -58,6 +59,8 @@ def _run(given: list[str]) -> int:
         _show(__version__)
     elif given[0] == "sandbox":
         return _sandbox(given[1:])
+    elif given[:2] == ["config", "budget"]:
+        _verb("budget", given[2:])
     else:
         _verb(given[0], given[1:])
     return 0

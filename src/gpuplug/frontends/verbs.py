@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine.guarding import why_unguarded
 from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
-from gpuplug.frontends import asdata, findings
+from gpuplug.frontends import asdata, budgets, findings
 from gpuplug.frontends.findings import named as _named
 from gpuplug.frontends.prices import prices
 from gpuplug.frontends.reaping import reap
@@ -79,10 +79,10 @@ def status(engine: Engine, options: Options, _say: Callable[[str], None]) -> str
     lines = lines or ["no key found: cells run on this computer (platform local)"]
     lines.append(bill(engine))
     costing = [traits for name in platforms if not (traits := engine.provider(name).traits).free]
-    if limit := config.standing_budget():
-        lines.append(f"standing budget: {limit} a day")
+    if standing := budgets.lines(engine):
+        lines += standing
     elif any(not traits.simulated for traits in costing):
-        lines.append("no standing budget: the first rent of each notebook asks")
+        lines.append(budgets.NONE)
     elif costing:
         lines.append("simulated: nothing costs real money, and nobody is asked")
     return "\n".join(lines)
@@ -304,6 +304,12 @@ VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
     "doctor": doctor,
     "reap": reap,
     "spend": spend,
+    "budget": budgets.in_a_shell,
     "files": files,
 }
-TALKING_VERBS: dict[str, Callable[[Engine, Options, Talk], str]] = {"up": up, "start": start, "extend": extend}
+TALKING_VERBS: dict[str, Callable[[Engine, Options, Talk], str]] = {
+    "up": up,
+    "start": start,
+    "extend": extend,
+    "budget": budgets.in_a_notebook,
+}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpuplug.ledger.glance import nothing_today
     from gpuplug.ledger.orders import Order, OrderBook
+    from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.store import Ledger
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _PARTS = {
     "glance": ("nothing_today",),
     "orders": ("Order", "OrderBook"),
+    "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "store": ("Ledger",),
@@ -35,6 +37,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562: the type checker r
 __all__ = [
     "FINAL",
     "HOLD_S",
+    "PERIODS",
     "CellRow",
     "Lease",
     "Ledger",
@@ -46,4 +49,5 @@ __all__ = [
     "Seen",
     "State",
     "nothing_today",
+    "zone",
 ]

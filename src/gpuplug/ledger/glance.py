@@ -7,22 +7,23 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
+from gpuplug.ledger import periods
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-_DAY_S = 86_400
 _QUESTION = "SELECT 1 FROM leases WHERE state NOT IN ('gone', 'failed') OR coalesce(ended, 1e18) >= ? LIMIT 1"
 
 
 def nothing_today(folder: Path) -> bool:
-    """Tell whether no instance is open and none has cost anything today (UTC), as far as the ledger in `folder` knows.
+    """Tell whether no instance is open and none has cost anything today (local time), as far as the ledger in `folder` knows.
 
     False when in doubt, also when the file cannot be read: then whoever asks looks properly and says what is wrong.
     """
     path = folder / "ledger.sqlite3"
     if not path.exists():
         return True
-    midnight = time.time() // _DAY_S * _DAY_S
+    midnight, _ = periods.day(time.time())
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             return connection.execute(_QUESTION, (midnight,)).fetchone() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from fractions import Fraction
 
 from gpuplug.types import ZERO, Money
 
@@ -23,7 +24,16 @@ class State(enum.Enum):
 
 
 FINAL = frozenset({State.GONE, State.FAILED})
-HOLD_S = 45.0  # for how long a process keeps others from what it is renting, each time that it says so
+HOLD_S = (
+    35.0  # longer than a create may take; others leave alone for so long what a process is renting, or has died renting
+)
+
+
+_MS_PER_HOUR = 3_600_000
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +90,37 @@ class Lease:
     expires: float = 0.0
 
     def cost(self, now: float, since: float = 0.0) -> Money:
-        """Return what it has cost between `since` and `now`: each rate for as long as it held."""
+        """Return what it has cost between `since` and `now`: each rate for as long as it held.
+
+        Costs of times that follow each other add up to the cost of the whole, to the micro-dollar.
+        """
+        return self._until(now) - self._until(min(since, now))
+
+    def _until(self, at: float) -> Money:
         if self.state is State.FAILED:
             return ZERO
-        end = min(now, self.ended if self.ended is not None else now)
+        end = at if self.ended is None else min(at, self.ended)
+        exact = sum(rate.price.micros * span for rate, span in self._spans(end))
+        return Money(round(Fraction(exact, _MS_PER_HOUR)))
+
+    def _spans(self, end: float) -> list[tuple[Rate, int]]:
+        """Return each rate and for how many milliseconds it held until `end`."""
         rates = self.rates or (Rate(self.created, self.stopped_price),)
         ends = [*(later.since for later in rates[1:]), end]
-        spans = (max(0.0, min(until, end) - max(rate.since, since)) for rate, until in zip(rates, ends, strict=True))
-        return sum((rate.price.for_seconds(round(span, 3)) for rate, span in zip(rates, spans, strict=True)), ZERO)
+        return [(rate, max(0, _ms(min(until, end)) - _ms(rate.since))) for rate, until in zip(rates, ends, strict=True)]
 
     @property
     def rate(self) -> Money:
         """What it costs per hour now."""
         return self.rates[-1].price if self.rates else self.stopped_price
+
+    @property
+    def running_since(self) -> float | None:
+        """Since when it has been seen to cost more than its disk, without a rest; None when it was not."""
+        since = None
+        for rate in self.rates:
+            since = None if rate.price <= self.stopped_price else since if since is not None else rate.since
+        return since
 
     @property
     def hard_end(self) -> float:

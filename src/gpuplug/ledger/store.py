@@ -15,7 +15,7 @@ from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 _SCHEMA_VERSION = 3
@@ -116,10 +116,14 @@ class Ledger:
         """The pages about how instances were ordered."""
         return orders.OrderBook(self._write, self._query)
 
-    def intend(self, lease: Lease) -> None:
-        """Commit the intent to rent; durable when this returns, also through a power cut."""
+    def intend(self, lease: Lease, check: Callable[[Lease], None] = lambda _: None) -> None:
+        """Commit the intent to rent; durable when this returns, also through a power cut.
+
+        `check` raises where it may not be written; it reads the ledger while no other process can write.
+        """
         marks = ",".join("?" * len(COLUMNS))
         with self._write() as connection:
+            check(lease)
             connection.execute(f"INSERT INTO leases({','.join(COLUMNS)}) VALUES({marks})", to_row(lease))
 
     def move(
@@ -266,9 +270,12 @@ class Ledger:
         return [CellRow(row[0], row[1], row[2], row[3], row[4], Money(row[5]), row[6]) for row in rows]
 
     def spent(self, since: float) -> Money:
-        """Return what all leases have cost since `since`; simulated ones are not money and do not count."""
+        """Return what all leases have cost since `since`; simulated ones are not money and do not count.
+
+        What ended after now counts too: a clock that was set back makes no money come back.
+        """
         now = self._clock.now().timestamp()
-        costs = [lease.cost(now, since) for lease in self.leases(since) if not lease.simulated]
+        costs = [lease.cost(max(now, lease.ended or now), since) for lease in self.leases(since) if not lease.simulated]
         return sum(costs, ZERO)
 
     def _leases(self, where: str, *arguments: object) -> list[Lease]:

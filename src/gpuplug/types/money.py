@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 SECONDS_PER_HOUR = 3600
 _MICROS = 1_000_000
 _LEAST_SHOWN = 51
+_MOST_DIGITS = 15
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,14 +22,14 @@ class Money:
         """Round `amount` US dollars to the nearest micro-dollar (half to even).
 
         Raises:
-            ValueError: it is no finite number.
+            ValueError: it is no finite number, or more than all the money there is.
         """
         try:
             value = Decimal(amount)
         except InvalidOperation:
             msg = f"{amount!r} is not an amount of dollars"
             raise ValueError(msg) from None
-        if not value.is_finite():
+        if not value.is_finite() or value.adjusted() > _MOST_DIGITS:
             msg = f"{amount!r} is not an amount of dollars"
             raise ValueError(msg)
         return cls(int((value * _MICROS).to_integral_value(ROUND_HALF_EVEN)))

@@ -49,6 +49,8 @@ class Commands:
     def close(self) -> bool:
         """Close sessions, say what still bills, and tell whether anything does."""
         self.watch.end()
+        if panels := sys.modules.get("gpuplug.frontends.magics.panels"):  # who has none does not load it
+            panels.close()
         bills = bool(self.engine.billing())
         if bills:
             print(verbs.bill(self.engine))  # noqa: T201 - a cell's output
@@ -94,10 +96,20 @@ class Commands:
         if options.help:
             print(overview() if line.split()[:1] == ["--help"] else config.help_text(verb))  # noqa: T201 - a cell's output
             return
+        if verb == "panel":
+            self._panel()
+            return
         with self._interruptible():
             text = self._talk(verb, options) if verb in verbs.TALKING_VERBS else self._tell(verb, options)
         if not (options.history and self._charted(options, text)):
             print(text)  # noqa: T201 - a cell's output
+
+    def _panel(self) -> None:
+        from IPython.display import display  # noqa: PLC0415 - only when something is drawn
+
+        from gpuplug.frontends.magics.panels import Panel  # noqa: PLC0415 - only who asks pays for it
+
+        display(Panel())
 
     def _tell(self, verb: str, options: Options) -> str:
         try:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine.reconciling import Found
-from gpuplug.errors import UsageError
+from gpuplug.errors import BudgetError, UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text
 from gpuplug.frontends.panel.pods import pairs, state_of
-from gpuplug.frontends.panel.spend import midnight
-from gpuplug.ledger import FINAL, State
+from gpuplug.ledger import FINAL, PERIODS, State
 from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
@@ -156,22 +155,23 @@ def _orphan(known: Known, instance: Instance) -> dict[str, Any]:
 
 def _of_budget(known: Known) -> Iterator[dict[str, Any]]:
     try:
-        budget = config.standing_budget()
-    except UsageError as error:
-        yield _alert("budget", "unreadable", error.message, None, settles=error.hint)
+        limits = config.standing_budgets(config.home()).limits
+    except (UsageError, BudgetError) as error:
+        what = text(error.message, LONG_TEXT_LIMIT)
+        yield _alert("budget", "unreadable", what, None, settles=text(error.hint, LONG_TEXT_LIMIT))
         return
-    if budget is None or not budget.micros:
-        return
-    today = midnight(known.now)
-    spent = sum((lease.cost(known.now, today) for lease in known.leases or () if not lease.simulated), ZERO)
-    share = 100 * spent.micros // budget.micros
-    if share >= _NEARLY:
-        severity = "error" if share >= _FULL else "warning"
-        level = _FULL if share >= _FULL else _NEARLY
-        what = f"{level} % of the standing budget of {budget} a day is spent"
-        yield _alert(
-            "budget", "day", what, None, severity=severity, settles="the next day (UTC), or a larger GPUPLUG_BUDGET"
-        )
+    for limit in limits:
+        if limit.per not in PERIODS:
+            continue
+        since, _ = PERIODS[limit.per](known.now)
+        spent = sum((lease.cost(known.now, since) for lease in known.leases or () if not lease.simulated), ZERO)
+        share = 100 * spent.micros // limit.amount.micros
+        if share >= _NEARLY:
+            severity = "error" if share >= _FULL else "warning"
+            level = _FULL if share >= _FULL else _NEARLY
+            what = f"{level} % of the standing budget of {limit} is spent"
+            settles = f"the next {limit.per}, or a larger budget: gpuplug budget"
+            yield _alert("budget", limit.per, what, None, severity=severity, settles=settles)
 
 
 def _console(known: Known, platform: str) -> str | None:

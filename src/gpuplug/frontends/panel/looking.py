@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpuplug.types import Clock
 
 LOOK_S = 30.0
@@ -24,16 +26,16 @@ class Lookers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        # While it says so no look ends: a kernel that is busy does not hear that somebody still looks.
+        self.held: Callable[[], bool] = lambda: False
         self._looks: dict[str, _Look] = {}
 
     def look(self, client: str, parts: frozenset[str], gpus: tuple[str, ...]) -> float:
         """Note that `client` looks at `parts` for the next `LOOK_S` seconds, or no longer at any; return how long."""
-        self._looks.pop(client, None)
-        now = self._clock.monotonic()
+        kept = {name: each for name, each in tuple(self._looks.items())[-MOST:] if name != client}
         if parts:
-            self._looks[client] = _Look(now + LOOK_S, parts, gpus)
-        looks = dict(self._looks)
-        self._looks = {name: each for name, each in list(looks.items())[-MOST:] if each.until > now}
+            kept[client] = _Look(self._clock.monotonic() + LOOK_S, parts, gpus)
+        self._looks = kept
         return LOOK_S if parts else 0.0
 
     def parts(self) -> frozenset[str]:
@@ -45,5 +47,7 @@ class Lookers:
         return next((each.gpus for each in reversed(self._living()) if "prices" in each.parts), ())
 
     def _living(self) -> list[_Look]:
-        now = self._clock.monotonic()
-        return [each for each in tuple(self._looks.values()) if each.until > now]
+        if not self.held():
+            now = self._clock.monotonic()
+            self._looks = {name: each for name, each in tuple(self._looks.items()) if each.until > now}
+        return list(self._looks.values())

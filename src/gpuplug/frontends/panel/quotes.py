@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpuplug import config
 from gpuplug.engine import consent
 from gpuplug.engine.bidding import with_bid
-from gpuplug.errors import OfferGoneError, UsageError
+from gpuplug.errors import OfferGoneError, UnknownNameError, UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text, usd
 from gpuplug.frontends.panel.offers import offer_id
 from gpuplug.types import GpuWish, Money
@@ -48,7 +48,7 @@ class Quotes:
 
         Raises:
             UsageError: the offer looks wrong.
-            BudgetError: the standing budget of today is spent.
+            BudgetError: a standing budget leaves too little, or cannot be read.
         """
         if offer.suspicious:
             raise UsageError(
@@ -56,9 +56,9 @@ class Quotes:
             )
         offer = with_bid(offer, _ANY_BID)
         options = _options(offer)
-        left = (
-            None if offer.simulated or not offer.price.micros else consent.Consent(engine.ledger, engine.clock).left()
-        )
+        paid = offer.price.micros > 0 and not offer.simulated
+        if paid:
+            options = replace(options, terms=engine.budgets.terms(offer.gpu, offer.price, options.terms))
         words = f"rent {offer.gpu} on {offer.provider} at {offer.price}/h? {consent.worst_case(offer.price, options)}"
         token = secrets.token_hex(16)
         self._keep(token, Quote(offer, options, notebook, self._clock.monotonic() + GOOD_S))
@@ -68,7 +68,7 @@ class Quotes:
             "usd_per_hour": usd(offer.price),
             "text": text(words, LONG_TEXT_LIMIT),
             "worst_usd": usd(offer.price.for_seconds(options.terms.hard)),
-            "budget_text": f"{left} of the standing budget is left today" if left is not None else None,
+            "budget_text": engine.budgets.line() if paid and engine.budgets.standing().limits else None,
             "suspicious": "",
             "simulated": offer.simulated,
         }
@@ -77,12 +77,15 @@ class Quotes:
         """Return the quote and forget it.
 
         Raises:
-            OfferGoneError: there is none of that name, it was taken already, or it is too old.
+            UnknownNameError: there is none of that name here, or it was taken already.
+            OfferGoneError: it is too old.
         """
         with self._lock:
             quote = self._open.pop(token, None)
-        if quote is None or quote.until < self._clock.monotonic():
-            raise OfferGoneError("this quote is used or too old; nothing was rented", hint="choose the offer again")
+        if quote is None:
+            raise UnknownNameError("no such quote, or it is used; nothing was rented", hint="choose the offer again")
+        if quote.until < self._clock.monotonic():
+            raise OfferGoneError("this quote is too old; nothing was rented", hint="choose the offer again")
         return quote
 
     def _keep(self, token: str, quote: Quote) -> None:

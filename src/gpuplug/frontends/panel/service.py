@@ -89,6 +89,10 @@ class PanelService:
         """Begin to keep the state up to date; once."""
         self._watcher.start()
 
+    def hold_looks(self, held: Callable[[], bool]) -> None:
+        """Let no look end while `held` is true: a kernel that is busy does not hear that somebody still looks."""
+        self._watcher.lookers.held = held
+
     def close(self) -> None:
         """End all threads; what was asked for and runs is not waited for. May be repeated."""
         self._watcher.close()
@@ -142,7 +146,7 @@ class PanelService:
         found = bodies.checked(body, ("offer", "notebook"))
         offer = self._watcher.offer(bodies.word(found, "offer"))
         if offer is None:
-            raise OfferGoneError("this offer is not shown any more", hint="choose another one")
+            raise UnknownNameError("this offer is not shown here, or not any more", hint="choose another one")
         path = found.get("notebook")
         notebook = self._name_of(path[: bodies.PATH_LIMIT] if isinstance(path, str) else "")
         engine = self._open_engine(notebook)

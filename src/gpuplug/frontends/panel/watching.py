@@ -22,7 +22,7 @@ from gpuplug.frontends.panel.fields import moment
 from gpuplug.frontends.panel.known import Failure, Known, Listing
 from gpuplug.frontends.panel.looking import Lookers
 from gpuplug.frontends.panel.pods import pairs, state_of
-from gpuplug.frontends.panel.spend import DAY_S, SHOWN_DAYS, midnight
+from gpuplug.frontends.panel.spend import shown_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ _PODS_S, _PRICES_S = 10.0, 15.0
 _SIMULATED_S = 1.0  # a market on this computer may be asked more often
 _HEARTBEAT_S = 30.0
 _STALE_PRICES_S = 90.0
+_OLDEST_PRICES_S = 86_400.0
 _NEVER = -1e9
 
 
@@ -229,7 +230,7 @@ class Watcher:
         )
 
     def _read_ledger(self, now: float) -> tuple[tuple[Lease, ...] | None, tuple[CellRow, ...]]:
-        since = midnight(now) - (SHOWN_DAYS - 1) * DAY_S
+        since, _ = shown_days(now)[0]
         try:
             leases, cells = tuple(self._looker.ledger.leases(since)), tuple(self._looker.ledger.cells(since))
         except GpuplugError as error:
@@ -320,9 +321,10 @@ class Watcher:
         self.wake()
 
     def _ask_prices(self) -> None:
-        before, options = self._prices, _price_options(self._prices.looked_for)
+        before, options = replace(self._prices), _price_options(self._prices.looked_for)
         try:
-            board = self._pricer.prices(options, self._prices.period)
+            # First what is there from before, with its age; what was never asked is asked now.
+            board = self._pricer.prices(options, self._prices.period if before.body else _OLDEST_PRICES_S)
             history = self._pricer.price_history(options)
         except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
             failure = self._failure(error, before.failure)
@@ -332,7 +334,10 @@ class Watcher:
         now = self._clock.now().timestamp()
         body = offers.prices(board, query_of(options), history, now)
         changed = before.failure is not None or board.offers != before.board or now - before.told >= _HEARTBEAT_S
+        if before.body is None and board.age_s > self._prices.period:
+            self._prices.asked = _NEVER
         self._keep_prices(body, board.offers, None, changed=changed)
+        self.wake()
 
     def _failure(self, error: Exception, before: Failure | None) -> Failure:
         known = error if isinstance(error, GpuplugError) else GpuplugError(f"{type(error).__name__}: {error}")

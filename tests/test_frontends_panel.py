@@ -1,0 +1,190 @@
+"""`%gpu panel` in a real kernel: which form it takes, what a saved notebook keeps, and that a busy cell holds nothing up."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from frontends_kit import ROOT, Kernel, Message, command, kernel
+from sandbox_kit import RunningMarket, market
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+COMPONENT = "export default { render({ model, el }) { el.textContent = model.get('state'); } };"
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[RunningMarket]:
+    with market(seed=7) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package with a component in its place, however small: what the page draws is not tested here."""
+    folder = tmp_path_factory.mktemp("built")
+    shutil.copytree(
+        ROOT / "src" / "gpuplug", folder / "gpuplug", ignore=shutil.ignore_patterns("__pycache__", "static")
+    )
+    static = folder / "gpuplug" / "static"
+    static.mkdir()
+    (static / "panel.js").write_text(COMPONENT, encoding="utf-8")
+    (static / "panel.css").write_text(".gpuplug { color: inherit }", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def live(shop: RunningMarket, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with kernel(tmp_path_factory.mktemp("home"), PYTHONPATH=str(built), **shop.env) as running:
+        yield running
+
+
+def opened(messages: list[Message]) -> dict[str, dict[str, Any]]:
+    """Return the state of each widget that was made, by the name of its model."""
+    made = [message.content for message in messages if message.kind == "comm_open"]
+    return {each["data"]["state"]["_model_name"]: {**each["data"]["state"], "comm": each["comm_id"]} for each in made}
+
+
+@pytest.fixture(scope="module")
+def widget(live: Kernel) -> dict[str, Any]:
+    shown = live.run("%gpu panel")
+    model = opened(shown.messages)["AnyModel"]
+    (display,) = shown.of("display_data")
+    assert display.content["data"][VIEW]["model_id"] == model["comm"]
+    assert display.text.startswith("gpuplug panel, ")
+    return model
+
+
+def answer(live: Kernel, widget: dict[str, Any], number: int, route: str, body: object) -> tuple[int, dict[str, Any]]:
+    """Ask as the page does and return what the kernel answers."""
+    live.send(widget["comm"], {"request": number, "route": route, "body": body})
+    live.hear(lambda data: data.get("content") == {"request": number, "taken": True})
+    said = live.hear(lambda data: data.get("content", {}).get("request") == number and "status" in data["content"])
+    return said["content"]["status"], said["content"]["body"]
+
+
+def test_the_widget_carries_the_component_and_the_state_and_nothing_secret(
+    widget: dict[str, Any], shop: RunningMarket
+) -> None:
+    assert widget["_esm"] == COMPONENT
+    state = json.loads(widget["state"])
+    assert (state["version"], state["source"]) == (1, "kernel")
+    for key in (shop.vast_api_key, shop.runpod_api_key):
+        assert key not in json.dumps(widget)
+
+
+def test_who_looks_is_shown_prices_and_may_ask_for_a_quote_and_rent_and_destroy(
+    live: Kernel, widget: dict[str, Any], shop: RunningMarket
+) -> None:
+    assert answer(live, widget, 1, "looking", {"client": "w", "parts": ["pods", "prices"], "gpus": []})[0] == 200
+    update = live.hear(lambda data: '"items": [{' in data.get("state", {}).get("prices", ""))
+    offers = json.loads(update["state"]["prices"])["items"]
+    assert 0 < len(offers) <= 200
+    status, quote = answer(live, widget, 2, "quote", {"offer": offers[0]["id"]})
+    assert status == 200, quote
+    assert answer(live, widget, 3, "actions/rent", {"quote": quote["quote"]})[0] == 202
+    (pod,) = until_pods(live, "running")
+    assert pod["usd_per_hour"] == offers[0]["usd_per_hour"]
+    assert "is ready" not in live.run("%gpu status").out
+    assert pod["number"] in live.run("%gpu status").out
+    assert answer(live, widget, 4, "actions/destroy", {"id": pod["id"]})[0] == 202
+    until_pods(live, "gone")
+    assert shop.meter()["billing_now"] == 0
+
+
+def until_pods(live: Kernel, state: str) -> list[dict[str, Any]]:
+    def there(data: dict[str, Any]) -> bool:
+        text = data.get("state", {}).get("state", "")
+        return any(pod["state"] == state for pod in (json.loads(text)["pods"]["items"] or ())) if text else False
+
+    pods: list[dict[str, Any]] = json.loads(live.hear(there)["state"]["state"])["pods"]["items"]
+    return pods
+
+
+def test_the_widget_is_kept_up_to_date_while_a_cell_runs(
+    live: Kernel, widget: dict[str, Any], shop: RunningMarket
+) -> None:
+    answer(live, widget, 10, "looking", {"client": "w", "parts": ["pods", "prices"], "gpus": []})
+    live.begin("import time\nprint('busy', flush=True)\nwhile True: time.sleep(0.1)")
+    shop.action("set_price", gpu="RTX 4090", price=0.4242)
+    live.hear(lambda data: '"0.42' in data.get("state", {}).get("prices", ""))
+    live.interrupt()
+    live.settle()
+
+
+def test_an_action_is_taken_while_a_cell_runs_where_the_kernel_has_a_second_shell(
+    live: Kernel, widget: dict[str, Any]
+) -> None:
+    subshell = live.subshell()
+    if not subshell:
+        pytest.skip("this ipykernel has no subshells")
+    live.begin("import time\nprint('busy', flush=True)\nwhile True: time.sleep(0.1)")
+    live.send(widget["comm"], {"request": 30, "route": "actions/destroy", "body": {"id": "gp-1"}}, subshell)
+    said = live.hear(lambda data: data.get("content", {}).get("status"))
+    assert said["content"]["status"] == 404
+    live.interrupt()
+    live.settle()
+
+
+def test_a_cell_is_cancelled_from_the_panel_where_the_kernel_has_a_second_shell(
+    live: Kernel, widget: dict[str, Any]
+) -> None:
+    subshell = live.subshell()
+    if not subshell:
+        pytest.skip("this ipykernel has no subshells")
+    live.begin("import time\nprint('busy', flush=True)\nwhile True: time.sleep(0.1)")
+    live.send(widget["comm"], {"request": 31, "route": "actions/cancel", "body": {"job": "c"}}, subshell)
+    live.settle()
+
+
+def test_a_message_that_makes_no_sense_is_answered_or_passed_over_and_harms_nothing(
+    live: Kernel, widget: dict[str, Any]
+) -> None:
+    for content in ({}, {"request": "one"}, {"request": True, "route": 7}):
+        live.send(widget["comm"], content)
+    assert answer(live, widget, 20, "actions/explode", None)[0] == 404
+    assert answer(live, widget, 21, "actions/destroy", {"id": ["gp-1"]})[0] == 400
+    assert answer(live, widget, 22, "actions/destroy", {"id": "gp-1"})[0] == 404
+
+
+def test_loading_the_extension_again_ends_the_panel_s_threads_and_a_new_panel_works(live: Kernel) -> None:
+    live.run("%reload_ext gpuplug")
+    names = live.run("import threading; print([t.name for t in threading.enumerate() if 'gpuplug' in t.name])").out
+    assert "gpuplug-panel" not in names
+    assert "gpuplug-desk" not in names
+    assert "AnyModel" in opened(live.run("import gpuplug; gpuplug.panel()").messages)
+
+
+def test_without_the_component_the_panel_is_text_and_buttons_and_no_html_of_ours(
+    shop: RunningMarket, tmp_path: Path
+) -> None:
+    with kernel(tmp_path, **shop.env) as plain:
+        plain.run("import gpuplug.frontends.magics.panels as panels; panels._is_built = lambda: False")
+        shown = plain.run("%gpu panel")
+        models = opened(shown.messages)
+        assert {"VBoxModel", "TextareaModel", "ButtonModel"} <= set(models)
+        assert not [name for name in models if "HTML" in name]
+        (display,) = shown.of("display_data")
+        assert VIEW in display.content["data"]
+        assert display.text.startswith("gpuplug panel, ")
+        plain.hear(lambda data: "offers, read" in str(data.get("state", {}).get("value", "")))
+
+
+def test_without_ipywidgets_the_panel_is_text(shop: RunningMarket, tmp_path: Path) -> None:
+    with kernel(tmp_path, **shop.env) as bare:
+        hidden = "import importlib.util as u; find = u.find_spec; u.find_spec = lambda name: None if 'widget' in name else find(name)"
+        bare.run(hidden)
+        (display,) = bare.run("%gpu panel").of("display_data")
+        assert list(display.content["data"]) == ["text/plain"]
+        assert "0 instances billing" in display.text
+
+
+def test_the_command_line_says_that_a_panel_needs_a_notebook(tmp_path: Path) -> None:
+    done = command(tmp_path, "panel")
+    assert done.returncode == 2
+    assert "needs a notebook" in done.stderr
