@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine.contacts import IN_TOUCH_S
 from gpuplug.engine.settling import TOMBSTONE_S
-from gpuplug.engine.suiting import Suit, suit
+from gpuplug.engine.suiting import Suit, idle_options, suit
 from gpuplug.errors import GpuplugError, TooDearError, UnknownNameError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.types import ZERO, Money
@@ -124,6 +124,8 @@ class Inventory:
 
     def doubts(self, lease: Lease, options: Options) -> str:
         """Say of which typed options it is not known whether `lease` meets them; "" when there is none."""
+        if not lease.price.micros:
+            return idle_options(lease.provider, options)
         untold = self._suit(lease, options).untold
         if not untold:
             return ""
