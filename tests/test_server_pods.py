@@ -103,10 +103,15 @@ def test_a_quote_is_good_for_one_rent(place: Place) -> None:
 def test_what_got_dearer_after_the_quote_is_not_rented(place: Place) -> None:
     place.server.look()
     place.server.until(lambda: place.server.get("prices")["items"])
-    offer = next(each for each in place.server.get("prices")["items"] if each["platform"] == "vast")
+    # GeForce cards have the same name on the market as here.
+    offer = next(
+        each
+        for each in place.server.get("prices")["items"]
+        if each["platform"] == "vast" and each["gpu"].startswith("RTX 30")
+    )
     quote = place.server.post("quote", {"offer": offer["id"], "notebook": "a.ipynb"})[1]["quote"]
     price = float(offer["usd_per_hour"])
-    place.shop.action("set_price", gpu=offer["gpu"], price=price + 1)
+    assert place.shop.action("set_price", gpu=offer["gpu"], price=price + 1)["changed"]
     try:
         ended = place.act("rent", quote=quote)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,6 @@ from gpuplug.providers.vast import VastProvider
 from gpuplug.types import Query, Secret
 
 if TYPE_CHECKING:
-    import datetime as dt
     from pathlib import Path
 
     from sim.world import World
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ADAPTERS: dict[str, type[VastProvider | RunpodProvider]] = {"vast": VastProvider, "runpod": RunpodProvider}
 READY_S = 60.0
+_YEAR = dt.timedelta(days=365)
 
 
 class ProcessClock:
@@ -222,8 +223,8 @@ class Process:
         self.engine.beat()
 
     def _jump(self) -> None:
-        """The wall clock goes wrong, as after a flat battery."""
-        self._world.jump(on=True)
+        """The wall clock is a year off, ahead or behind."""
+        self._world.jump(_YEAR if self._world.plan.seed % 2 else -_YEAR)
 
     def _rest(self) -> None:
         self.engine.stop(self._world.options, self._world.tell)

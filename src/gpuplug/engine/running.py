@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import outputs
+from gpuplug.engine import unfetched
 from gpuplug.engine.guarding import seconds_left, why_unguarded, worst_case
 from gpuplug.engine.purse import SWITCH_GRACE_S, Purse
 from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
@@ -18,6 +19,7 @@ from gpuplug.types import ZERO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from gpuplug.config import Options
     from gpuplug.engine.budgets import Budgets
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan, Value
@@ -106,6 +108,7 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str],
             plan.modules,
             plan.references.import_folders,
             None if budget_s is None else budget_s + SWITCH_GRACE_S,
+            unfetched.terms(live, options, budget_s),
         )
     )
     amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
@@ -160,7 +163,7 @@ def _twice(budget: Money) -> str:
 
 
 def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:
-    show = _Show(live, ran, talk)
+    show = Show(live, ran, talk)
     while ran.status == "unknown":
         try:
             event = live.session.next_event(_TICK_S)
@@ -173,7 +176,7 @@ def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:
     show.finish()
 
 
-class _Show:
+class Show:
     """Turns events of the journal into calls of the front end, made safe on the way."""
 
     def __init__(self, live: Live, ran: Ran, talk: Talk) -> None:
@@ -280,12 +283,12 @@ def _death(header: Mapping[str, Any]) -> str:
     return f"the process ended {how}; its variables are lost, the next cell starts afresh"
 
 
-def bring_home(live: Live, plan: Plan, ran: Ran, talk: Talk) -> list[Brought]:
+def bring_home(live: Live, options: Options, ran: Ran, talk: Talk) -> list[Brought]:
     """Fetch the files that the cell wrote and the variables that were asked for; never overwrites an edit."""
     brought: list[Brought] = []
     if ran.changed:
         talk.phase("home")
-        rules = HomeRules(out=(*HOME_FOLDERS, *plan.options.out))
+        rules = HomeRules(out=(*HOME_FOLDERS, *options.out))
         home = live.sync.bring_home(
             ran.changed, rules, lambda state: talk.progress(state.done_bytes, state.total_bytes, state.rate_bytes_s)
         )
