@@ -149,7 +149,7 @@ class Engine:
             started = self.clock.now().timestamp()
             self.ledger.touch(live.lease.label, 1, durable=False)  # should this process die now, it is not left alone
             with recording.follow(self.ledger, self.clock, live.lease, self.notebook) as cell:
-                ran = running.run(live, plan, talk, self.clock, fresh, cell)
+                ran = running.run(live, plan, talk, fresh, self.budgets, cell)
                 if ran.status == "died" and live.lease.bid.micros:
                     proving.check_not_preempted(live.lease, live.provider, self.clock)
                 running.bring_home(live, plan.options, ran, talk)
@@ -382,6 +382,8 @@ class Engine:
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
         self.ledger.touch(lease.label, 0, durable=False)
         talk.cost(self._cost_line(lease, ran.seconds, cost))
+        if not lease.simulated and lease.price.micros:
+            self.budgets.warn(talk.note)
 
     def _cost_line(self, lease: Lease, seconds: float, cost: Money) -> str:
         if not lease.price.micros:
