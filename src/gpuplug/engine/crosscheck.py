@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpuplug import config
 from gpuplug.engine.doctor import Finding
 from gpuplug.errors import GpuplugError, ProviderError
 from gpuplug.outputs import clean_text
@@ -15,7 +16,7 @@ from gpuplug.providers import accountable
 from gpuplug.types import Money, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gpuplug.config import Key
     from gpuplug.providers import Provider
@@ -24,6 +25,13 @@ PACKAGES = {"vast": "vastai", "runpod": "runpod"}
 _SCRIPT = Path(__file__).parent / "vendors.py"
 _DEADLINE_S = 90.0
 _MOST_DRIFT = Money.dollars("0.05")  # balances move every few seconds
+
+
+def cross_check_all(provider: Callable[[str], Provider]) -> Iterator[Finding]:
+    """Do so for every platform that has a key and a client."""
+    for name in config.enabled():
+        if (key := config.find_key(name)) is not None and name in PACKAGES:
+            yield from cross_check(provider(name), key)
 
 
 def cross_check(provider: Provider, key: Key, python: str = sys.executable) -> Iterator[Finding]:

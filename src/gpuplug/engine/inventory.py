@@ -66,6 +66,15 @@ class Inventory:
                 found += [Row(None, lease, ZERO, error.message) for lease in leases_there]
         return found
 
+    def notice_rest(self, options: Options) -> None:
+        """Reconcile where an instance that a user means may have gone to rest by itself.
+
+        Raises:
+            ProviderError: a platform gives no whole list.
+        """
+        for name in sorted({lease.provider for lease in self.meant(options) if lease.state is State.READY}):
+            self.rows_of(name)
+
     def rows_of(self, name: str) -> list[Row]:
         """Reconcile with one platform and return its instances with our label, ours and others'.
 
