@@ -222,3 +222,15 @@ def test_each_platform_that_was_asked_in_vain_is_told_with_the_reason() -> None:
         f"runpod was asked; its cheapest is $0.90/h ({dear.gpu}), above $0.50/h",
         "local was asked and has no RTX_4090 that fits",
     ]
+
+
+def test_a_floor_of_which_the_platform_tells_nothing_is_no_part_of_the_reason() -> None:
+    query = Query(min_reliability=0.95, cuda="12.4")
+    assert choosing.reason([offer()], query).endswith("that fit with reliability >= 0.95, CUDA >= 12.4")
+    assert choosing.reason([offer(reliability=0, cuda="")], query).endswith("the cheapest of 1 that fit")
+
+
+def test_a_machine_of_ones_own_without_the_wished_gpu_is_not_asked_for_more_models() -> None:
+    with pytest.raises(NoOfferError, match="ssh:lab has no RTX_4090") as caught:
+        choosing.affordable(Board(()), WISH, CAP, "ssh:lab", none)
+    assert caught.value.hint.startswith("leave --gpu out")

@@ -177,6 +177,10 @@ def test_none_is_rented_on_another_platform_beside_one_that_bills(house: House) 
 def test_from_a_free_machine_one_goes_on_to_a_rented_one_without_a_question_of_ours(house: House) -> None:
     house.put(replace(LEASE, provider="local", price=ZERO, gpu="CPU"), None)
     assert house.taken("-p local --disk 50") == "gp-1"
+    assert house.doubts("-p local --disk 50 --region DE --hours 2") == (
+        "local is no market: --region and --disk mean nothing there"
+    )
+    assert house.doubts("-p local") == ""
     assert house.taken("-p vast") == ""
     with pytest.raises(UsageError, match="does not meet --gpu"):
         house.taken("-p local -g A100")

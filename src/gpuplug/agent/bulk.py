@@ -1,5 +1,6 @@
 """The requests of the bulk stream, for one kernel; docs/protocol.md, section 4."""
 
+import json
 import os
 from typing import Callable, Dict, Optional, Tuple
 
@@ -38,6 +39,8 @@ class Bulk:
         self._quick: Dict[str, Callable[[wire.Header, bytes], Answer]] = {
             "ping": self._ping,
             "terms": self._terms,
+            "unfetched": self._unfetched,
+            "fetched": self._fetched,
             "value_put": self._value_put,
             "value_get": self._value_get,
         }
@@ -80,10 +83,20 @@ class Bulk:
             "switch": self._switch.state(),
             "beat_age": self._switch.beat_age(),
             "lease_left": self._switch.lease_left(),
+            "unfetched": self._switch.unfetched.count(),
         }, b""
 
     def _terms(self, header: wire.Header, _payload: bytes) -> Answer:
         self._switch.set_terms(terms_in(header))
+        return {}, b""
+
+    def _unfetched(self, _header: wire.Header, _payload: bytes) -> Answer:
+        return {}, json.dumps(self._switch.unfetched.cells(self._runner.folder)).encode()
+
+    def _fetched(self, header: wire.Header, _payload: bytes) -> Answer:
+        if not is_id(header["cell"]):
+            raise ValueError(f"{header['cell']!r} is no id of a cell")
+        self._switch.unfetched.fetched(self._runner.folder, header["cell"])
         return {}, b""
 
     def _value_put(self, header: wire.Header, payload: bytes) -> Answer:

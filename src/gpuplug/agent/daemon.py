@@ -22,6 +22,7 @@ from .tasks import Worker
 
 _CONTACT_S = 15.0
 _SETTLE_S = 1.0
+_REST_S = 5.0
 _SHORT = 16
 
 
@@ -97,6 +98,8 @@ class Daemon:
         self.loop.watch(self._listening.fileno(), read=self._accept)
         self.loop.every(_CONTACT_S, self._renew)
         self.loop.every(_SETTLE_S, self._settle)
+        self.loop.every(_REST_S, self._rest)
+        self._switch.unfetched.resume()
         self.loop.after_each = self._pump
         try:
             self.loop.run()
@@ -144,6 +147,10 @@ class Daemon:
     def _renew(self) -> None:
         if self._busy():
             self._switch.contact()
+
+    def _rest(self) -> None:
+        if not self._busy():
+            self._switch.unfetched.rest_if_due()
 
     def runner(self, kernel: str) -> Runner:
         """Return the kernel of that id, made when there is none; somebody is in touch."""

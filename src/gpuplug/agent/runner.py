@@ -211,6 +211,8 @@ class Runner:
             OSError
         ):  # on a full disk cells run all the same; the client has a deadline of its own
             self._switch.set_terms(self._cell.terms)
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # terms of another version
+                self._switch.unfetched.mark(self.folder, self._cell.id, self._cell.header.get("unfetched"))
         self._output.begin(self._cell.id, count)
         if self._interrupt_asked and self._process is not None:
             self._process.interrupt()

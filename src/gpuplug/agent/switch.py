@@ -5,6 +5,8 @@ import os
 import time
 from typing import Any, Dict, Mapping, Optional
 
+from .unfetched import Unfetched
+
 SILENT_S = 45.0  # a look may take half a minute where the network swallows its calls
 TERMS = ("lease_s", "budget_s", "hard_s")
 
@@ -32,6 +34,7 @@ class Switch:
 
     def __init__(self, state: str) -> None:
         self._folder = os.path.join(state, "switch")
+        self.unfetched = Unfetched(state, self)
 
     def contact(self) -> None:
         """Say that somebody is in touch, or that a job runs."""
@@ -49,6 +52,26 @@ class Switch:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self._folder, file))
         self.contact()
+
+    def keep(self, seconds: Optional[float]) -> None:
+        """Have results waited for until `seconds` from now, or longer where that was said before; None: no more."""
+        if seconds is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self._folder, "keep"))
+        else:
+            self._write("keep", max(uptime() + seconds, self._number("keep") or 0.0))
+
+    def keeps(self) -> bool:
+        """Return whether results are waited for."""
+        return os.path.exists(os.path.join(self._folder, "keep"))
+
+    def kept_for(self) -> float:
+        """Return for how many seconds results are still waited for."""
+        return max(0.0, (self._number("keep") or 0.0) - uptime())
+
+    def now(self) -> float:
+        """Return the switch's time."""
+        return uptime()
 
     def lease_left(self) -> Optional[float]:
         """Return the seconds until the lease ends; None where nothing is known of one."""

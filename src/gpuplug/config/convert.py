@@ -155,6 +155,14 @@ def volume_gigabytes(text: str) -> int:
     return int(number)
 
 
+def unfetched(text: str) -> str:
+    """Return what an instance does at the end of its lease with results that nobody has: stop, wait or destroy."""
+    word = text.strip().casefold()
+    if word not in {"stop", "wait", "destroy"}:
+        raise ValueError(f"{text!r} is nothing that can be done with results; write stop, wait or destroy")
+    return word
+
+
 def names(text: str) -> tuple[str, ...]:
     """Split a comma-separated list of Python names."""
     found = tuple(part.strip() for part in text.split(",") if part.strip())

@@ -19,6 +19,7 @@ from gpuplug.config.convert import (
     names,
     share,
     terms,
+    unfetched,
     volume_gigabytes,
     words,
 )
@@ -124,6 +125,15 @@ OPTIONS: tuple[Option, ...] = (
         "the instance ends so long after the last contact or job, and in any case after HARD",
         RENT,
         "GPUPLUG_FOR",
+    ),
+    Option(
+        ("--unfetched",),
+        "unfetched",
+        unfetched,
+        "stop",
+        "WHAT",
+        "at the end of the lease, with results that nobody has: stop where the disk stays, wait (both within the budget), or destroy",
+        RENT,
     ),
     Option(
         ("--image",),

@@ -31,6 +31,7 @@ class Options:
     max_price: Money = field(default_factory=lambda: dollars("0.50"))
     budget: Money = field(default_factory=lambda: dollars("2.00"))
     terms: Terms = field(default_factory=lambda: terms("15m,4h"))
+    unfetched: str = "stop"
     image: str = ""
     disk: int = 20
     spot: bool = False

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine import consent
+from gpuplug.engine import consent, unfetched
 from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.guarding import Guard, told
@@ -148,10 +148,11 @@ class Engine:
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
             self.ledger.touch(live.lease.label, 1, durable=False)  # should this process die now, it is not left alone
-            ran = running.run(live, plan, talk, self.clock, fresh)
+            ran = running.run(live, plan, talk, self.clock, fresh, self.budgets)
             if ran.status == "died" and live.lease.bid.micros:
                 proving.check_not_preempted(live.lease, live.provider, self.clock)
-            running.bring_home(live, plan, ran, talk)
+            running.bring_home(live, plan.options, ran, talk)
+            unfetched.fetched(live, ran.id)
             self._record(live, ran, started, talk)
             ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
@@ -210,9 +211,10 @@ class Engine:
         return resting
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
-        """Start the notebook's resting instances, or those named, and reach them: COSTS MONEY."""
+        """Start the notebook's resting instances, or those named, and bring home what waits there: COSTS MONEY."""
+        self._inventory.notice_rest(options)
         resting = self._inventory.meant(options, resting=True)
-        return [told(self._wake(lease, options, talk), talk) for lease in resting]
+        return [unfetched.fetch(told(self._wake(lease, options, talk), talk), options, talk) for lease in resting]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""
@@ -273,9 +275,7 @@ class Engine:
 
         yield from doctor.Doctor(self.ledger, self.clock, self.provider).examine(mend=options.mend)
         if options.cross_check:
-            for name in config.enabled():
-                if (key := config.find_key(name)) is not None and name in crosscheck.PACKAGES:
-                    yield from crosscheck.cross_check(self.provider(name), key)
+            yield from crosscheck.cross_check_all(self.provider)
 
     def spent_since(self, days: int) -> Money:
         """Return the spend since the local midnight `days` days ago."""
@@ -295,11 +295,12 @@ class Engine:
         if live is not None and live.session.alive:
             return live
         provider = self.provider(lease.provider)
-        if provider.show(lease.instance_id) is None:
+        if (instance := provider.show(lease.instance_id)) is None:
             talk.note(f"#{lease.instance_id} has ended meanwhile; taking another")
             self._end([lease], talk.note)
             return self._acquire(options, talk)
-        return self._linked(provider, lease, options, talk)
+        self._renting.observe(lease, instance)
+        return self._linked(provider, self.ledger.lease(lease.label), options, talk)
 
     def _linked(self, provider: Provider, lease: Lease, options: Options, talk: Talk) -> Live:
         """Return the session with a lease that is there already; says what bills when it cannot be had."""
@@ -380,6 +381,8 @@ class Engine:
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
         self.ledger.touch(lease.label, 0, durable=False)
         talk.cost(self._cost_line(lease, ran.seconds, cost))
+        if not lease.simulated and lease.price.micros:
+            self.budgets.warn(talk.note)
 
     def _cost_line(self, lease: Lease, seconds: float, cost: Money) -> str:
         if not lease.price.micros:

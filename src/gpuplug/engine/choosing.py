@@ -120,7 +120,9 @@ def reason(fitting: Sequence[Offer], query: Query) -> str:
     rivals = sum(query.preference(offer) == query.preference(first) for offer in fitting)
     stated = "" if (query.hours, query.data_gb) == (1, 0) else f", {query.total(first)} for {_stated(query)}"
     choice = f"choice {query.preference(first) + 1} of {len(query.gpus)}, " if len(query.gpus) > 1 else ""
-    floors = f" with {_floors(query)}" if _floors(query) else ""
+    told = {"min_reliability": first.reliability, "cuda": first.cuda}
+    stated_floors = _floors(query, [name for name in _NO_FLOORS if told.get(name, True)])
+    floors = f" with {stated_floors}" if stated_floors else ""
     spot = f" ({bidding.told(first)})" if first.spot else ""
     return f"{first.gpu} on {first.provider} at {first.price}/h{spot}{stated}: {choice}the cheapest of {rivals} that fit{floors}"
 
@@ -154,6 +156,8 @@ def nothing(
         return NoOfferError(
             f"this computer has no {wanted}", hint="leave --gpu out, or rent one: export VAST_API_KEY=..."
         )
+    if where.startswith("ssh:") and "," not in where:
+        return NoOfferError(f"{where} has no {wanted}", hint="leave --gpu out, or rent one: -p vast")
     unknown = [wish.name for wish in query.gpus if not gpus.meant(wish.name)]
     if unknown and len(unknown) == len(query.gpus):
         near = ", ".join(gpus.nearest(unknown[0]))

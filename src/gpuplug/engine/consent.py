@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug.engine import bidding
 from gpuplug.engine.budgets import LEASE_SLACK_S
+from gpuplug.engine.unfetched import rests, waiting
 from gpuplug.errors import ConsentError
 from gpuplug.types import ZERO, Money
 
@@ -27,17 +28,18 @@ class Cost:
     what: str
     where: str
     price: Money
+    stopped: Money = ZERO
 
     @classmethod
     def of_offer(cls, offer: Offer) -> Cost:
         """Return the cost of renting `offer`."""
         what = f"{offer.gpu} ({bidding.told(offer)})" if offer.spot else offer.gpu
-        return cls(what, offer.provider, offer.price)
+        return cls(what, offer.provider, offer.price, offer.stopped_price)
 
     @classmethod
     def of_lease(cls, lease: Lease) -> Cost:
         """Return the cost of `lease` while it runs."""
-        return cls(lease.gpu, lease.provider, lease.price)
+        return cls(lease.gpu, lease.provider, lease.price, lease.stopped_price)
 
 
 class Consent:
@@ -71,18 +73,21 @@ class Consent:
         # Whoever agrees agrees to the cap: the next offer, should this one fail, may be a little dearer.
         most = max(cost.price, options.max_price)
         question = f"rent {cost.what} on {cost.where} at {cost.price}/h (another for at most {most}/h should it fail)?"
-        if not talk.ask(f"{question} {worst_case(cost.price, options)}"):
+        if not talk.ask(f"{question} {worst_case(cost.price, options, rests(cost.stopped, options, free))}"):
             raise ConsentError("nothing was rented", hint="%%remote_gpu -n shows what would be sent and what it costs")
         self._agreed[notebook] = most
         return terms
 
 
-def worst_case(price: Money, options: Options) -> str:
-    """Say what the user can lose at most at `price` per hour, in one line."""
+def worst_case(price: Money, options: Options, stopped: Money | None = None) -> str:
+    """Say what the user can lose at most at `price` per hour, in one line; `stopped` is what a rest costs, where there is one.
+
+    The switch looks every 5 s and gives a cell 5 s to end: a deadline may be passed by as much.
+    """
     idle = price.for_seconds(options.terms.lease + LEASE_SLACK_S)
     whole = price.for_seconds(options.terms.hard)
     text = f"at worst {idle} idle (nobody in touch for {options.terms.lease // 60} min), {min(options.budget, whole)} for a running cell"
-    return text + f", {whole} in all ({duration_text(options.terms.hard)})"
+    return text + f", {whole} in all ({duration_text(options.terms.hard)}); {waiting(price, options, stopped)}"
 
 
 def duration_text(seconds: float) -> str:

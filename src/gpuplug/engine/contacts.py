@@ -32,7 +32,11 @@ class Contacts:
     def beat(self, health: Mapping[str, Any]) -> None:
         """Note the answer to a heartbeat; raises nothing, because the next one comes soon."""
         busy = health.get("busy")
-        self._note(busy if isinstance(busy, int) and 0 <= busy < 1 << 31 else 1)
+        waiting = health.get("unfetched", 0)
+        if not all(isinstance(count, int) and 0 <= count < 1 << 30 for count in (busy, waiting)):
+            busy, waiting = 1, 0
+        # Results that nobody has are no reason to take an instance for left alone either.
+        self._note(busy + waiting)
 
     def _note(self, busy: int) -> None:
         now = self._clock.monotonic()

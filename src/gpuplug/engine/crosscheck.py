@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpuplug import config
 from gpuplug.engine.doctor import Finding
 from gpuplug.errors import GpuplugError, ProviderError
 from gpuplug.outputs import clean_text
@@ -15,7 +16,7 @@ from gpuplug.providers import accountable
 from gpuplug.types import Money, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gpuplug.config import Key
     from gpuplug.providers import Provider
@@ -24,6 +25,13 @@ PACKAGES = {"vast": "vastai", "runpod": "runpod"}
 _SCRIPT = Path(__file__).parent / "vendors.py"
 _DEADLINE_S = 90.0
 _MOST_DRIFT = Money.dollars("0.05")  # balances move every few seconds
+
+
+def cross_check_all(provider: Callable[[str], Provider]) -> Iterator[Finding]:
+    """Do so for every platform that has a key and a client."""
+    for name in config.enabled():
+        if (key := config.find_key(name)) is not None and name in PACKAGES:
+            yield from cross_check(provider(name), key)
 
 
 def cross_check(provider: Provider, key: Key, python: str = sys.executable) -> Iterator[Finding]:
@@ -81,8 +89,12 @@ def _ask(platform: str, key: Key, python: str) -> dict[str, Any]:
         raise ProviderError(f"{package} gives no answer in {_DEADLINE_S:.0f} s") from error
     if done.returncode != 0:
         last = clean_text(done.stderr.strip().rpartition("\n")[2])[:200]
+        absent = last.startswith("ModuleNotFoundError")
         raise ProviderError(
-            f"{package} fails: {last.replace(key.secret.reveal(), '***')}", hint="pip install 'gpuplug[sdk]'"
+            f"{package} fails: {last.replace(key.secret.reveal(), '***')}",
+            hint="pip install 'gpuplug[sdk]'"
+            if absent
+            else f"this is an error of {package} itself; what we read is above",
         )
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug import outputs, references
 from gpuplug.engine.consent import worst_case
+from gpuplug.engine.unfetched import rests
 from gpuplug.errors import NoOfferError, TooDearError
 from gpuplug.ledger import FINAL, State
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gpuplug.engine.planning import Plan
     from gpuplug.engine.quoting import Quoting
     from gpuplug.ledger import Lease
-    from gpuplug.types import Offer
+    from gpuplug.types import Money, Offer
 
 _SLOW_LINK_BYTES_S = 2_500_000  # 20 Mbit/s up: a plain home line
 _EXAMPLE_S = 600
@@ -30,13 +31,14 @@ def dry_run(plan: Plan, inventory: Inventory, quoting: Quoting) -> str:
         return explain(plan, None, error.message)
     offer, provider = quote.offers[0]
     why = quoting.why([each for each, _ in quote.offers], quote.passed_over, plan.options)
-    return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why)
+    stopped = rests(offer.stopped_price, plan.options, provider.traits)
+    return explain(plan, offer, f"ready in about {provider.traits.ready_s:.0f} s", why, stopped)
 
 
-def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
+def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "", stopped: Money | None = None) -> str:
     """Return the dry run as text; `offer` is None when an instance is warm or none can be had: `wait` says which.
 
-    `why` it is the first, or what is not known of the warm one.
+    `why` it is the first, or what is not known of the warm one; `stopped` is what a rest costs, where there is one.
     """
     lines = [references.ship_tree(plan.references)]
     lines += [f"  {value.name}  {value.shown}  ({value.reason})" for value in plan.values]
@@ -51,7 +53,8 @@ def explain(plan: Plan, offer: Offer | None, wait: str, why: str = "") -> str:
         lines += [why] if why else []
         simulated = " (simulated)" if offer.simulated else ""
         lines.append(
-            f"would rent {offer.gpu} on {offer.provider} at {offer.price}/h{simulated}, {wait}; {worst_case(offer.price, plan.options)}"
+            f"would rent {offer.gpu} on {offer.provider} at {offer.price}/h{simulated}, {wait}; "
+            + worst_case(offer.price, plan.options, stopped)
         )
         lines.append(f"ten minutes of it cost {offer.price.for_seconds(_EXAMPLE_S)}")
     lines.append("nothing was rented")

@@ -2,7 +2,8 @@
 
 One policy. Before a cell runs another machine is taken where there is one (`acquiring`). Else, and also when a switch is
 lost later: a cell that runs goes on within its budget, and an instance that nothing runs on is ended; at once when its
-switch was killed, because its host did that, else when it is idle for `IDLE_S`, and `HARD_S` after it was reached.
+switch was killed, because its host did that, else when it is idle for `IDLE_S`, and `HARD_S` after it was reached. Only
+with results that nobody has it is kept until then.
 """
 
 from __future__ import annotations
@@ -160,8 +161,10 @@ class Guard:
                 self._idle_since.pop(label, None)
                 return
             idle_s = self._clock.monotonic() - self._idle_since.setdefault(label, self._clock.monotonic())
-            killed = health.get("switch") == KILLED
-            if not killed and idle_s < min(IDLE_S, live.lease.lease_s) and seconds_left(live.lease, self._clock) > 0:
+            kept = health.get("unfetched") or (
+                health.get("switch") != KILLED and idle_s < min(IDLE_S, live.lease.lease_s)
+            )
+            if kept and seconds_left(live.lease, self._clock) > 0:
                 return
             self._ended[label] = why
         # A heartbeat must not wait for proofs.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine.contacts import IN_TOUCH_S
 from gpuplug.engine.settling import TOMBSTONE_S
-from gpuplug.engine.suiting import Suit, suit
+from gpuplug.engine.suiting import Suit, idle_options, suit
 from gpuplug.errors import GpuplugError, TooDearError, UnknownNameError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.types import ZERO, Money
@@ -66,6 +66,15 @@ class Inventory:
                 found += [Row(None, lease, ZERO, error.message) for lease in leases_there]
         return found
 
+    def notice_rest(self, options: Options) -> None:
+        """Reconcile where an instance that a user means may have gone to rest by itself.
+
+        Raises:
+            ProviderError: a platform gives no whole list.
+        """
+        for name in sorted({lease.provider for lease in self.meant(options) if lease.state is State.READY}):
+            self.rows_of(name)
+
     def rows_of(self, name: str) -> list[Row]:
         """Reconcile with one platform and return its instances with our label, ours and others'.
 
@@ -115,6 +124,8 @@ class Inventory:
 
     def doubts(self, lease: Lease, options: Options) -> str:
         """Say of which typed options it is not known whether `lease` meets them; "" when there is none."""
+        if not lease.price.micros:
+            return idle_options(lease.provider, options)
         untold = self._suit(lease, options).untold
         if not untold:
             return ""

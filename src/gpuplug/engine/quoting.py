@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine import choosing
 from gpuplug.engine.bidding import with_bid
+from gpuplug.engine.suiting import idle_options
 from gpuplug.errors import NoOfferError
 from gpuplug.market import Board, Market, Series, Source, offers_table
 
@@ -68,10 +69,12 @@ class Quoting:
         board = self._market.offers(sources, query)
         fitting = choosing.affordable(board, query, options.max_price, ", ".join(names), again)
         asked = [source.provider.name for source in sources]
+        free = self._platforms.get(fitting[0].provider).traits.free
+        idle = [idle_options(fitting[0].provider, options)] if free else []
         unable = [f"{name} has no volumes and was not asked" for name in names if name not in asked]
         return Quote(
             [(with_bid(offer, options.max_price), self._platforms.get(offer.provider)) for offer in fitting],
-            [*choosing.passed_over(board, fitting, query, asked, options.max_price), *unable],
+            [*choosing.passed_over(board, fitting, query, asked, options.max_price), *unable, *filter(None, idle)],
         )
 
     def same(self, offer: Offer, options: Options) -> tuple[Offer, Provider]:

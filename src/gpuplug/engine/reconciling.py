@@ -14,7 +14,7 @@ from gpuplug import config
 from gpuplug.engine.contacts import IN_TOUCH_S, NOTED_S
 from gpuplug.engine.platforms import Platforms
 from gpuplug.engine.renting import Renting
-from gpuplug.engine.settling import TOMBSTONE_S
+from gpuplug.engine.settling import RESTS_ITSELF, TOMBSTONE_S
 from gpuplug.errors import GpuplugError
 from gpuplug.ledger import FINAL, Lease, Ledger, State
 from gpuplug.providers import accountable
@@ -151,6 +151,8 @@ class Reconciler:
             return self._ended(lease, "it had ended" if lease.state is State.GONE else "never appeared")
         rests = instance is not None and instance.state is InstanceState.STOPPED
         plain = _PLAIN.get(State.STOPPED if rests and lease.state in _LIVE else lease.state)
+        if lease.state is State.STOPPED and lease.note == RESTS_ITSELF:
+            plain = Found.ASKED, f"results of {lease.notebook} wait on it, and its disk bills: %gpu start fetches them"
         if plain is None:
             return self._judge_by_time(provider, self._dated(provider, lease, now), instance, now)
         if lease.held(now):

@@ -8,14 +8,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import outputs
+from gpuplug.engine import unfetched
 from gpuplug.engine.guarding import seconds_left, why_unguarded, worst_case
+from gpuplug.engine.purse import SWITCH_GRACE_S, Purse
 from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
 from gpuplug.session import CellRequest, Event
 from gpuplug.sync import Brought, HomeRules, RemoteFile, remote_files
+from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from gpuplug.config import Options
+    from gpuplug.engine.budgets import Budgets
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan, Value
     from gpuplug.engine.talk import Talk
@@ -26,7 +31,6 @@ _PIECE = 1 << 20
 _NAMED = 8
 _TICK_S = 1.0
 _GRACE_S = 10.0
-SWITCH_GRACE_S = 60.0  # the instance's own switch comes after this process has had its chance to bring results home
 _VALUE_LIMIT = 4 << 30
 
 
@@ -76,7 +80,7 @@ def list_files(live: Live) -> list[tuple[str, str]]:
     return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
 
 
-def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str]) -> Ran:
+def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str], budgets: Budgets) -> Ran:
     """Run the cell and show its output; returns when it has ended.
 
     The first interrupt is passed to the cell; the second one leaves it running.
@@ -104,9 +108,12 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
             plan.modules,
             plan.references.import_folders,
             None if budget_s is None else budget_s + SWITCH_GRACE_S,
+            unfetched.terms(live, options, budget_s),
         )
     )
-    _follow(live, ran, talk, _Stop(live, ran, talk, clock, budget_s))
+    amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
+    purse = Purse(live, budgets, clock, amount, talk.note)
+    _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse))
     live.session.ack()
     return ran
 
@@ -114,10 +121,10 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
 class _Stop:
     """What can end a cell early: the user, and its budget."""
 
-    def __init__(self, live: Live, ran: Ran, talk: Talk, clock: Clock, budget_s: float | None) -> None:
+    def __init__(self, live: Live, ran: Ran, talk: Talk, clock: Clock, purse: Purse) -> None:
         self._live, self._ran, self._talk, self._clock = live, ran, talk, clock
-        self._deadline = None if budget_s is None else clock.monotonic() + budget_s
-        self._budget = live.lease.price.for_seconds(budget_s or 0)
+        self._purse = purse
+        self._patience = 0.0  # until when it may take to end once its budget is spent
         self._interrupted = False
         self._told_unguarded = bool(why_unguarded(live))  # then it was said before the cell
 
@@ -138,13 +145,14 @@ class _Stop:
 
     def by_budget(self) -> None:
         """Interrupt the cell when its budget is spent; give up on it after a moment of grace."""
-        if self._deadline is None or self._clock.monotonic() < self._deadline:
+        if not self._purse.spent or self._clock.monotonic() < self._patience:
             return
-        spent = BudgetError(f"the cell has spent its budget of {self._budget}", hint=f"--budget {_twice(self._budget)}")
+        budget = self._purse.amount or ZERO
+        spent = BudgetError(f"the cell has spent its budget of {budget}", hint=f"--budget {_twice(budget)}")
         if isinstance(self._ran.failure, BudgetError):
             raise spent
         self._ran.failure = spent
-        self._deadline += _GRACE_S
+        self._patience = self._clock.monotonic() + _GRACE_S
         self._talk.note("budget spent: interrupting the cell")
         self._live.session.interrupt(self._ran.id)
 
@@ -155,7 +163,7 @@ def _twice(budget: Money) -> str:
 
 
 def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:
-    show = _Show(live, ran, talk)
+    show = Show(live, ran, talk)
     while ran.status == "unknown":
         try:
             event = live.session.next_event(_TICK_S)
@@ -168,7 +176,7 @@ def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:
     show.finish()
 
 
-class _Show:
+class Show:
     """Turns events of the journal into calls of the front end, made safe on the way."""
 
     def __init__(self, live: Live, ran: Ran, talk: Talk) -> None:
@@ -275,12 +283,12 @@ def _death(header: Mapping[str, Any]) -> str:
     return f"the process ended {how}; its variables are lost, the next cell starts afresh"
 
 
-def bring_home(live: Live, plan: Plan, ran: Ran, talk: Talk) -> list[Brought]:
+def bring_home(live: Live, options: Options, ran: Ran, talk: Talk) -> list[Brought]:
     """Fetch the files that the cell wrote and the variables that were asked for; never overwrites an edit."""
     brought: list[Brought] = []
     if ran.changed:
         talk.phase("home")
-        rules = HomeRules(out=(*HOME_FOLDERS, *plan.options.out))
+        rules = HomeRules(out=(*HOME_FOLDERS, *options.out))
         home = live.sync.bring_home(
             ran.changed, rules, lambda state: talk.progress(state.done_bytes, state.total_bytes, state.rate_bytes_s)
         )

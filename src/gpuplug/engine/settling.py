@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpuplug.types import Clock
 
 TOMBSTONE_S = 7 * 86_400.0
+RESTS_ITSELF = "it has stopped itself"
 
 
 class Settling(Ending):
@@ -69,6 +70,9 @@ class Settling(Ending):
             return lease
         if instance.state is InstanceState.RUNNING and instance.price != lease.price:
             self._ledger.amend(lease.label, price=instance.price)
+        if instance.state is InstanceState.STOPPED and lease.state is State.READY and not lease.bid.micros:
+            # It has asked for its own rest at the end of its lease; a spot machine may have been taken away as well.
+            self._ledger.move(lease.label, State.STOPPED, note=RESTS_ITSELF)
         return self._ledger.charge(lease.label, instance.price)
 
     def _settle(self, provider: Provider, lease: Lease, found: list[Instance], looked: float) -> Lease:

@@ -58,6 +58,13 @@ def suit(lease: Lease, order: Order | None, options: Options) -> Suit:
     return Suit(unmet, tuple(untold))
 
 
+def idle_options(platform: str, options: Options) -> str:
+    """Say which of the typed options change nothing on a machine that nobody rents out; "" when there is none."""
+    flags = [flag for flag in (*_FLOORS.values(), *_ORDERED) if flag.strip("-").replace("-", "_") in options.typed]
+    means = "means" if len(flags) == 1 else "mean"
+    return f"{platform} is no market: {' and '.join(flags)} {means} nothing there" if flags else ""
+
+
 def _wants_another_gpu(lease: Lease, options: Options) -> bool:
     if not options.gpu or not (lease.price.micros or "gpu" in options.typed):
         return False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine.guarding import why_unguarded
+from gpuplug.engine.settling import RESTS_ITSELF
 from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
 from gpuplug.frontends import asdata, budgets, findings
 from gpuplug.frontends.findings import named as _named
@@ -64,9 +65,11 @@ def _instances(number: int) -> str:
 def _age_line(engine: Engine, lease: Lease) -> str:
     minutes = (engine.clock.now().timestamp() - lease.created) / 60
     simulated = " simulated" if lease.simulated else ""
+    rests = lease.state is State.STOPPED and lease.note == RESTS_ITSELF
+    waits = f"results wait there: fetch them with %gpu start {lease.instance_id}, or " if rests else ""
     return (
         f"{_named(lease)} of {lease.notebook}: {lease.state.value}, {minutes:.0f} min old, "
-        f"{engine.cost(lease)}{simulated} so far; end it: %gpu down {lease.instance_id or lease.label}"
+        f"{engine.cost(lease)}{simulated} so far; {waits}end it: %gpu down {lease.instance_id or lease.label}"
     )
 
 
@@ -127,7 +130,8 @@ def _row(row: Row) -> tuple[str, ...]:
         return (f"#{instance.id}", instance.gpu, instance.provider, state, str(instance.price), "not known", "")
     if lease is None:
         return ("",) * 7
-    unseen = "not reached" if row.trouble else "not listed"
+    looked_for = lease.state in {State.INTENT, State.UNKNOWN}
+    unseen = "not reached" if row.trouble else "still looked for" if looked_for else "not listed"
     state = instance.state.value if instance else f"{lease.state.value}, {unseen}"
     price = instance.price if instance else lease.price
     return (

@@ -14,7 +14,19 @@ from gpuplug.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from gpuplug.streams import Connection
-    from gpuplug.types import Account, Clock, Identity, Instance, Offer, OfferList, Query, Secret, Spec, Traits
+    from gpuplug.types import (
+        Account,
+        Clock,
+        Identity,
+        Instance,
+        Offer,
+        OfferList,
+        Query,
+        Secret,
+        SelfStop,
+        Spec,
+        Traits,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +95,12 @@ class Provider(Protocol):
 
 
 class Pausable(Provider, Protocol):
-    """The power that `traits.stop` announces: an instance can rest without losing its disk."""
+    """The power that `traits.stop` announces: an instance can rest without losing its disk.
+
+    `self_stop` is how an instance asks for that itself.
+    """
+
+    self_stop: SelfStop
 
     def stop(self, instance_id: str) -> None:
         """Ask for its rest; its disk stays and BILLS ON at `Offer.stopped_price`. May be repeated."""

@@ -135,6 +135,7 @@ class Session:
             "modules": [list(pair) for pair in request.modules],
             "folders": list(request.folders),
             "budget_s": request.budget_s,
+            "unfetched": request.unfetched,
         }
         self._check()
         try:

@@ -26,6 +26,7 @@ class CellRequest:
     modules: tuple[tuple[str, str], ...] = ()
     folders: tuple[str, ...] = ()
     budget_s: float | None = None
+    unfetched: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Mapping
 
     from gpuplug.types.injected import Secret
     from gpuplug.types.money import Money
@@ -143,6 +144,20 @@ class Identity:
 
     user_key: Secret
     host_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class SelfStop:
+    """How an instance lets itself rest: `method` on `url` with `body` as JSON and the key in the variable `key_variable`.
+
+    `url` holds `$` and the variable `id_variable`, both of the environment that the provider gives the container.
+    """
+
+    url: str
+    id_variable: str
+    key_variable: str
+    method: str
+    body: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

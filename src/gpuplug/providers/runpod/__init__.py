@@ -71,6 +71,7 @@ class RunpodProvider:
         pauses = (0.5, 0.3) if self._simulated else (10.0, 1.5)
         self._logs = Logs(self._http, access.clock, pause_s=pauses[0], quiet_s=pauses[1])
         self._centers: dict[str, str] = {}
+        self.self_stop = orders.self_stop(self._base)
         self.traits = Traits(
             stop=True,
             account=True,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gpuplug.errors import UsageError
 from gpuplug.providers._start import SelfDestroy, start_command
 from gpuplug.providers.runpod.rows import BID_VARIABLE, LABEL_VARIABLE
-from gpuplug.types import LABEL_PREFIX, Cloud
+from gpuplug.types import LABEL_PREFIX, Cloud, SelfStop
 
 if TYPE_CHECKING:
     from gpuplug.types import Offer, Spec
@@ -119,6 +119,12 @@ def bid(spec: Spec, gpu_count: int) -> float:
     if spec.bid is None:
         raise UsageError("a spot machine needs a bid")
     return (spec.bid.micros // gpu_count) / 1_000_000
+
+
+def self_stop(base: str) -> SelfStop:
+    """Return how a pod asks for its own rest."""
+    url = f"{base}/v2/pods/$RUNPOD_POD_ID/action"
+    return SelfStop(url, "RUNPOD_POD_ID", "RUNPOD_API_KEY", "POST", {"action": "stop"})
 
 
 def variables(spec: Spec, label: str) -> dict[str, str]:

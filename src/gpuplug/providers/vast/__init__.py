@@ -22,7 +22,7 @@ from gpuplug.providers._http import HttpClient
 from gpuplug.providers._reading import http_date, mapping
 from gpuplug.providers._start import SelfDestroy, start_command
 from gpuplug.providers.vast import refusals, rows, search
-from gpuplug.types import LABEL_PREFIX, Account, Traits
+from gpuplug.types import LABEL_PREFIX, Account, SelfStop, Traits
 
 if TYPE_CHECKING:
     from gpuplug.providers import Access
@@ -77,6 +77,8 @@ class VastProvider:
         paces = None if self._simulated else _PACES
         self._http = HttpClient(self._base, access.key, access.clock, paces=paces)
         self._names: tuple[float, list[str]] | None = None
+        own = f"{self._base}/api/v0/instances/$CONTAINER_ID/"
+        self.self_stop = SelfStop(own, "CONTAINER_ID", "CONTAINER_API_KEY", "PUT", {"state": "stopped"})
         self.traits = Traits(
             stop=True,
             account=True,

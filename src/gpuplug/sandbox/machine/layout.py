@@ -125,6 +125,8 @@ class Layout:
     def _path_variables(self) -> dict[str, str]:
         """Return the variables that stand for system paths where the real ones are this computer's."""
         port = {"GP_SSH_PORT": str(self._port)}  # the network is shared with this computer, whose port 22 is not ours
+        # Whoever runs the market may have the switches of its machines look more often.
+        port |= {name: os.environ[name] for name in ("GP_PERIOD",) if name in os.environ}
         sshd = {"GP_SSHD": self._sshd}
         if self._isolated:
             return port if self._spec.sshd_enabled else port | sshd

@@ -1,0 +1,129 @@
+"""Results that nobody has fetched when the lease ends: they rest on the disk, wait, or go, as was agreed."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import pytest
+from cell_kit import Notebook, notebook
+from engine_kit import Quiet
+from sandbox_kit import RunningMarket, market, wait_until
+
+from gpuplug import config
+from gpuplug.engine import Engine, unfetched
+from gpuplug.frontends import verbs
+from gpuplug.ledger import State
+from gpuplug.session import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LONG_S = 90.0
+WHERE = {
+    "vast": "-p vast -g RTX_4090 --max-price 0.60 --for 4s,1h",
+    "runpod": "-p runpod -g RTX_4090 --max-price 1 --volume 10 --for 4s,1h",
+}
+CELL = "print('worth keeping')\nopen('out.txt', 'w').write('forty two')"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningMarket]:
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("GP_PERIOD", "0.5")
+        with market(seed=7) as made:
+            yield made
+
+
+@pytest.fixture
+def place(running: RunningMarket) -> Iterator[RunningMarket]:
+    running.reset()
+    yield running
+    assert running.meter()["billing_now"] == 0
+
+
+@pytest.fixture
+def nb(place: RunningMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
+    monkeypatch.setattr("gpuplug.session.client.Timing", functools.partial(messages.Timing, heartbeat_s=0.2))
+    with notebook(tmp_path, environ=place.env) as made:
+        yield made
+
+
+def leave(nb: Notebook, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a cell whose process dies before anything has come home; another kernel takes its place."""
+    with monkeypatch.context() as dying:
+        dying.setattr("gpuplug.engine.running.bring_home", lambda *_: [])
+        dying.setattr("gpuplug.engine.unfetched.fetched", lambda *_: None)
+        nb.run(CELL, line)
+    nb.engine.close()
+    nb.engine = Engine(nb.engine.notebook, nb.root)
+
+
+def states(place: RunningMarket) -> set[str]:
+    return {str(instance["state"]).lower() for instance in place.meter()["instances"]}
+
+
+@pytest.mark.parametrize("platform", WHERE)
+def test_what_nobody_fetched_rests_on_the_disk_and_comes_home_with_start(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    leave(nb, WHERE[platform], monkeypatch)
+    wait_until(lambda: states(place) == {"exited"}, LONG_S)
+    assert place.meter()["billing_now"] == 1
+    (row,) = nb.engine.rows()
+    assert row.lease is not None
+    assert row.lease.state is State.STOPPED
+    assert "results wait there" in verbs.bill(nb.engine)
+    assert not (nb.root / "out.txt").exists()
+    talk = Quiet()
+    nb.engine.start(config.parse("", "start"), talk)
+    assert talk.text == "worth keeping\n"
+    assert (nb.root / "out.txt").read_text() == "forty two"
+    # Everything is here now: the next end of a lease is the end.
+    nb.engine.close()
+    wait_until(lambda: place.meter()["billing_now"] == 0, LONG_S)
+    nb.engine = Engine(nb.engine.notebook, nb.root)
+
+
+def test_what_was_fetched_is_not_waited_for(nb: Notebook, place: RunningMarket) -> None:
+    nb.run(CELL, WHERE["vast"])
+    nb.engine.close()
+    wait_until(lambda: states(place) == {"destroyed"}, LONG_S)
+    nb.engine = Engine(nb.engine.notebook, nb.root)
+
+
+def test_who_wants_no_waiting_loses_the_results_with_the_instance(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"] + " --unfetched destroy", monkeypatch)
+    wait_until(lambda: states(place) == {"destroyed"}, LONG_S)
+
+
+@pytest.mark.parametrize("line", ["--unfetched wait", "--unfetched stop"])
+def test_where_rest_is_not_wanted_or_not_paid_for_results_wait_within_the_budget_and_go_then(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    # For these prices a tenth of a cent is about ten seconds, and no day of a disk.
+    leave(nb, WHERE["vast"] + f" --budget 0.0012 {line}", monkeypatch)
+    wait_until(lambda: states(place) == {"destroyed"}, LONG_S)
+    (instance,) = place.meter()["instances"]
+    assert not place.requests("stop")
+    assert instance["spend_micros"] > 1200
+
+
+def test_a_stopped_machine_is_taken_by_the_next_cell_as_well(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"], monkeypatch)
+    wait_until(lambda: states(place) == {"exited"}, LONG_S)
+    nb.run("print(open('out.txt').read())", "--no-files --for 15m,1h")
+    assert nb.talk.text == "forty two\n"
+    assert len(place.requests("create")) == 1
+
+
+def test_a_free_machine_keeps_nothing_and_is_asked_nothing(tmp_path: Path) -> None:
+    with notebook(tmp_path) as nb:
+        nb.run("pass", "-p local")
+        (live,) = nb.engine.sessions()
+        assert unfetched.terms(live, config.parse("", config.CELL), None) is None
