@@ -20,6 +20,7 @@ from gpuplug.errors import GpuplugError, NotReadyError
 from gpuplug.providers import Access, Provider
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.vast import VastProvider
+from gpuplug.session import Reply
 from gpuplug.types import Query, Secret
 
 if TYPE_CHECKING:
@@ -81,11 +82,14 @@ class Line:
         """Let a cell of so many seconds run there."""
         self._world.market.machines[self._id].busy_until = self._world.now + seconds
 
-    def request(self, what: str, header: dict[str, float]) -> None:
-        """Tell the switch a new hard end, as the agent does."""
-        assert what == "terms", f"nothing else is asked of a machine here: {what}"
-        machine = self._world.market.machines[self._id]
-        machine.terms.hard = self._world.now - machine.began + header["hard_s"]
+    def request(self, what: str, header: dict[str, float] | None = None) -> Reply:
+        """Tell the switch a new hard end, as the agent does; nothing waits to be fetched here."""
+        if what == "terms" and header is not None:
+            machine = self._world.market.machines[self._id]
+            machine.terms.hard = self._world.now - machine.began + header["hard_s"]
+            return Reply({}, b"")
+        assert what == "unfetched", f"nothing else is asked of a machine here: {what}"
+        return Reply({}, b"[]")
 
     def close(self) -> None:
         self._open = False
