@@ -83,13 +83,13 @@ class Line:
         self._world.market.machines[self._id].busy_until = self._world.now + seconds
 
     def request(self, what: str, header: dict[str, float] | None = None) -> Reply:
-        """Tell the switch a new hard end, as the agent does; nothing waits to be fetched here."""
-        if what == "terms" and header is not None:
-            machine = self._world.market.machines[self._id]
-            machine.terms.hard = self._world.now - machine.began + header["hard_s"]
-            return Reply({}, b"")
-        assert what == "unfetched", f"nothing else is asked of a machine here: {what}"
-        return Reply({}, b"[]")
+        """Tell the switch a new hard end, as the agent does; no results wait here."""
+        if what == "unfetched":
+            return Reply({"ok": True}, b"[]")
+        assert what == "terms", f"nothing else is asked of a machine here: {what}"
+        machine = self._world.market.machines[self._id]
+        machine.terms.hard = self._world.now - machine.began + (header or {})["hard_s"]
+        return Reply({"ok": True}, b"")
 
     def close(self) -> None:
         self._open = False
