@@ -52,7 +52,7 @@ class Budgets:
 
     def __init__(self, ledger: Ledger, clock: Clock, home: Path, project: Path) -> None:
         self._ledger = ledger
-        self._clock = clock
+        self.clock = clock
         self._home = home
         self._project = project
 
@@ -293,7 +293,7 @@ class Budgets:
         return self._ledger.spent(PERIODS["day"](self._now())[0])
 
     def _now(self) -> float:
-        return self._clock.now().timestamp()
+        return self.clock.now().timestamp()
 
 
 def _counts(lease: Lease) -> bool:
