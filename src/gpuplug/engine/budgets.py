@@ -92,7 +92,7 @@ class Budgets:
 
     def spend(self, since: int | dt.date, by: str) -> list[SpendLine]:
         """Return what was metered since a date, or since the midnight so many days ago, as lines by `by`."""
-        date = since if isinstance(since, dt.date) else self._clock.now().astimezone().date() - dt.timedelta(days=since)
+        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
         begin = dt.datetime.combine(date, dt.time.min).timestamp()
         return spend_lines(self._ledger.leases(begin), self._ledger.cells(), self._now(), begin, by)
 
