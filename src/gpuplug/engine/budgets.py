@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.config import Limit, Standing, Terms
 from gpuplug.errors import BudgetError, ConsentError, GpuplugError, UsageError
-from gpuplug.ledger import PERIODS, Lease, Ledger, State, zone
+from gpuplug.ledger import PERIODS, Lease, Ledger, SpendLine, State, spend_lines, zone
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Budgets:
 
     def __init__(self, ledger: Ledger, clock: Clock, home: Path, project: Path) -> None:
         self._ledger = ledger
-        self._clock = clock
+        self.clock = clock
         self._home = home
         self._project = project
 
@@ -83,6 +84,17 @@ class Budgets:
         words = {"day": "today", "month": "this month"}
         parts = [f"{words[each.limit.per]} {each.spent} of {each.limit.amount}" for each in used]
         return ", ".join(parts) or f"today {self._today()}"
+
+    @property
+    def zone(self) -> str:
+        """The time zone in which days and months begin."""
+        return zone(self._now())
+
+    def spend(self, since: int | dt.date, by: str) -> list[SpendLine]:
+        """Return what was metered since a date, or since the midnight so many days ago, as lines by `by`."""
+        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
+        begin = dt.datetime.combine(date, dt.time.min).timestamp()
+        return spend_lines(self._ledger.leases(begin), self._ledger.cells(), self._now(), begin, by)
 
     def warnings(self) -> list[str]:
         """Return what is to be said of budgets that have come to 50, 80, 95 or 100 per cent: each once.
@@ -281,7 +293,7 @@ class Budgets:
         return self._ledger.spent(PERIODS["day"](self._now())[0])
 
     def _now(self) -> float:
-        return self._clock.now().timestamp()
+        return self.clock.now().timestamp()
 
 
 def _counts(lease: Lease) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +79,8 @@ def list_files(live: Live) -> list[tuple[str, str]]:
     return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
 
 
-def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str], budgets: Budgets) -> Ran:
-    """Run the cell and show its output; returns when it has ended.
+def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budgets, cell: str) -> Ran:
+    """Run the cell under the id `cell` and show its output; returns when it has ended.
 
     The first interrupt is passed to the cell; the second one leaves it running.
 
@@ -89,7 +88,7 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str],
         DetachedError: the user left.
         LinkError: the connection could not be restored.
     """
-    ran = Ran(secrets.token_hex(8))
+    ran, clock = Ran(cell), budgets.clock
     options = plan.options
     budget_s = options.budget.micros * 3600 / live.lease.price.micros if live.lease.price.micros else None
     if budget_s is not None and why_unguarded(live):

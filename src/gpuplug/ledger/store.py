@@ -256,10 +256,10 @@ class Ledger:
         """Return every lease that lived after `since`, oldest first."""
         return self._leases("coalesce(ended, 1e18) >= ?", since) if self.exists else []
 
-    def record_cell(self, cell: CellRow) -> None:
-        """Keep what a cell cost. May be repeated."""
+    def record_cell(self, cell: CellRow, *, durable: bool = True) -> None:
+        """Keep that a cell runs, or what it cost. May be repeated; without `durable` a power cut may lose it."""
         row = (cell.id, cell.label, cell.notebook, cell.started, cell.seconds, cell.cost.micros, cell.status)
-        with self._write() as connection:
+        with self._write(durable=durable) as connection:
             connection.execute("INSERT OR REPLACE INTO cells VALUES(?,?,?,?,?,?,?)", row)
 
     def cells(self, since: float = 0.0) -> list[CellRow]:
