@@ -19,6 +19,7 @@ from gpuplug.errors import GpuplugError, NotReadyError
 from gpuplug.providers import Access, Provider
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.vast import VastProvider
+from gpuplug.session.messages import Reply
 from gpuplug.types import Query, Secret
 
 if TYPE_CHECKING:
@@ -80,11 +81,15 @@ class Line:
         """Let a cell of so many seconds run there."""
         self._world.market.machines[self._id].busy_until = self._world.now + seconds
 
-    def request(self, what: str, header: dict[str, float]) -> None:
-        """Tell the switch a new hard end, as the agent does."""
+    def request(self, what: str, header: dict[str, float] | None = None) -> Reply:
+        """Tell the switch a new hard end, as the agent does; no results wait here."""
+        if what == "unfetched":
+            return Reply({"ok": True}, b"[]")
+        assert header is not None
         assert what == "terms", f"nothing else is asked of a machine here: {what}"
         machine = self._world.market.machines[self._id]
         machine.terms.hard = self._world.now - machine.began + header["hard_s"]
+        return Reply({"ok": True}, b"")
 
     def close(self) -> None:
         self._open = False
