@@ -84,6 +84,34 @@ class JupyterServer:
         self.until(lambda: row()["state"] != "running")
         return row()
 
+    def notebook(self, path: str) -> str:
+        """Open a notebook with a kernel of this server, as a browser does, and return the kernel's id."""
+        body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
+        answer = self.http.post(f"{self.url}api/sessions", json=body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["kernel"]["id"])
+
+    def execute(self, kernel: str, *cells: str) -> list[dict[str, Any]]:
+        """Run cells one after the other to their ends and return what the kernel said."""
+        return asyncio.run(self._execute(kernel, cells))
+
+    async def _execute(self, kernel: str, cells: tuple[str, ...]) -> list[dict[str, Any]]:
+        address = self.url.replace("http", "ws", 1) + f"api/kernels/{kernel}/channels"
+        socket = await websocket_connect(HTTPRequest(address, headers={"Authorization": f"token {TOKEN}"}))
+        said: list[dict[str, Any]] = []
+        try:
+            for number, code in enumerate(cells):
+                await socket.write_message(json.dumps(_execute_request(f"cell-{number}", code)))
+                while not said or not _ends(said[-1], f"cell-{number}"):
+                    message = await asyncio.wait_for(socket.read_message(), WAIT_S)
+                    assert message is not None
+                    said.append(json.loads(message))
+        finally:
+            socket.close()
+            while await socket.read_message() is not None:
+                pass
+        return said
+
     def events(self, until: Callable[[dict[str, Any]], object]) -> list[dict[str, Any]]:
         """Listen to the events bus, look meanwhile, and return the emissions up to the one that `until` is true for."""
         return asyncio.run(self._listen(until))
@@ -112,6 +140,16 @@ class JupyterServer:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(WAIT_S) is not None
         return log_of(self.root)
+
+
+def _execute_request(number: str, code: str) -> dict[str, Any]:
+    header = {"msg_id": number, "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+    content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
+    return {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+
+
+def _ends(message: dict[str, Any], number: str) -> bool:
+    return (message["msg_type"], message["parent_header"].get("msg_id")) == ("execute_reply", number)
 
 
 def log_of(root: Path) -> str:

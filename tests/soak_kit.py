@@ -62,7 +62,7 @@ class Life:
             fault=fault or FAULTS[seed % len(FAULTS)],
             platform=chance.choice(["vast", "vast", "runpod"]),
             unfetched=chance.choice(["stop", "stop", "wait", "destroy"]),
-            lease_s=chance.randint(3, 8),
+            lease_s=chance.randint(12, 16),
             cell_s=round(chance.uniform(0.5, 3), 1),
             volume=chance.random() < 0.5,
         )

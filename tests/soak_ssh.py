@@ -13,7 +13,7 @@ from pathlib import Path
 from sandbox_kit import market
 from soak_kit import Life, Seen, live
 
-WORKERS = 4
+WORKERS = 8  # they mostly wait
 
 
 def block(seeds: list[int]) -> list[Seen]:

@@ -142,6 +142,15 @@ def test_each_list_asks_about_what_another_notebook_left(desk: Desk) -> None:
     assert "of old is 10 min old" in verbs.ls(desk.engine, options, desk.said.append).splitlines()[-1]
 
 
+def test_a_create_whose_fate_is_not_known_is_said_to_be_looked_for_at_once(desk: Desk) -> None:
+    desk.ledger.move(desk.lease.label, State.UNKNOWN, instance_id="")
+    desk.cloud.made.clear()
+    desk.later(HOUR)
+    desk.clock.slept.clear()
+    assert "unknown, still looked for" in verbs.ls(desk.engine, config.parse("", "ls", {}), desk.said.append)
+    assert desk.clock.slept == []
+
+
 def test_what_another_notebook_left_is_adopted_and_its_next_cell_runs_there(desk: Desk) -> None:
     with pytest.raises(UsageError, match="#1 is in use by old-89abcdef"):
         desk.engine.adopt(config.parse("1", "adopt"))

@@ -210,11 +210,18 @@ def test_a_job_that_runs_has_no_cost_yet_and_can_be_cancelled() -> None:
         CellRow("c1", "gp-1", "train-1", NOW - 90, 60.0, Money(4600), "ok"),
         CellRow("c2", "gp-1", "train-1", NOW - 9, 0.0, Money(0), "running"),
     )
-    what = known(lease(), listed=(instance(),), cells=cells)
+    what = known(lease(contact=NOW, busy=1), listed=(instance(),), cells=cells)
     runs, done = state.parts(what)["jobs"]["items"]
     assert (runs["id"], runs["cost_usd"], runs["ended"], runs["may"]["cancel"]) == ("c2", None, None, {})
     assert (done["cost_usd"], done["seconds"], done["may"]["cancel"]) == ("0.004600", 60.0, None)
     assert pod(what)["runs"] == "c2"
+
+
+def test_a_job_that_no_kernel_is_in_touch_with_is_not_said_to_run() -> None:
+    cells = (CellRow("c2", "gp-1", "train-1", NOW - 900, 0.0, Money(0), "running"),)
+    for where in (lease(contact=NOW - 400, busy=1), lease(state=State.GONE, ended=NOW - 10, contact=NOW)):
+        (job,) = state.parts(known(where, listed=(), cells=cells))["jobs"]["items"]
+        assert (job["state"], job["may"]["cancel"], job["cost_usd"]) == ("unknown", None, None)
 
 
 def test_money_is_text_and_times_are_utc_everywhere() -> None:

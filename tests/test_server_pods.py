@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,27 @@ def test_a_pod_is_destroyed_while_its_kernel_is_busy_and_when_the_kernel_is_dead
         assert pod["state"] == "running"
         assert place.act("destroy", id=pod["id"])["state"] == "done"
         assert place.shop.meter()["billing_now"] == 0
+
+
+def test_a_cell_of_a_notebook_of_this_server_is_seen_to_run_and_is_cancelled(place: Place) -> None:
+    kernel_id = place.server.notebook("job.ipynb")
+    cell = "%%remote_gpu -p local\nimport time\nwhile True: time.sleep(0.1)"
+    with ThreadPoolExecutor(1) as beside:
+        said = beside.submit(place.server.execute, kernel_id, "%load_ext gpuplug", cell)
+
+        def running() -> list[dict[str, Any]]:
+            jobs = place.server.state()["jobs"]["items"] or []
+            return [each for each in jobs if each["notebook"].startswith("job-") and each["may"]["cancel"] is not None]
+
+        place.server.until(lambda: running() or said.done())
+        (job,) = running()
+        assert (job["state"], job["cost_usd"]) == ("running", None)
+        assert place.server.post("actions/cancel", {"job": job["id"]}) == (200, {})
+        (error,) = [each["content"] for each in said.result(WAIT_S) if each["msg_type"] == "error"]
+    assert "KeyboardInterrupt" in json.dumps(error)
+    jobs = place.server.state()["jobs"]["items"]
+    assert next(each["state"] for each in jobs if each["id"] == job["id"]) not in {"running", "unknown"}
+    assert place.server.post("actions/cancel", {"job": job["id"]})[0] == 404
 
 
 def test_what_another_computer_rented_is_shown_and_left_alone_until_it_is_adopted(place: Place) -> None:

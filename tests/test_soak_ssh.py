@@ -21,7 +21,7 @@ def place() -> Iterator[RunningMarket]:
             yield made
 
 
-@pytest.mark.parametrize("seed", [0, 1, 4])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_whatever_goes_wrong_the_bill_ends_in_time_and_no_result_is_lost(
     place: RunningMarket, tmp_path: Path, seed: int
 ) -> None:

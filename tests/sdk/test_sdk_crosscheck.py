@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cell_kit import notebook
-from sandbox_kit import market
+from sandbox_kit import ROOT, market
 from sdk_kit import VASTAI, programs
 
 from gpuplug import config
@@ -42,3 +42,18 @@ def test_a_client_that_is_not_installed_is_told_with_what_to_type(tmp_path: Path
         (finding,) = cross_check(nb.engine.provider("vast"), key_of("vast"))
         assert not finding.fine
         assert "gpuplug[sdk]" in finding.hint
+
+
+def test_a_client_that_fails_by_itself_is_not_told_to_be_installed_again(tmp_path: Path) -> None:
+    python = str(programs(VASTAI, ".venv-sdk") / "python")
+    with market(seed=9, pull=0) as place, notebook(tmp_path, environ=place.env) as nb:
+        place.action("revoke_key")
+        (finding,) = cross_check(nb.engine.provider("vast"), key_of("vast"), python)
+        assert not finding.fine
+        assert "this is an error of vastai itself" in finding.hint
+
+
+def test_the_extra_names_the_package_that_asks_where_it_is_told_to() -> None:
+    (extra,) = [line for line in (ROOT / "pyproject.toml").read_text().splitlines() if line.startswith("sdk = ")]
+    assert '"vastai>=1.9"' in extra  # vastai-sdk sends the key to the vendor whatever VAST_URL says
+    assert VASTAI.startswith("vastai==1.9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,11 +20,10 @@ from gpuplug.errors import GpuplugError, NotReadyError
 from gpuplug.providers import Access, Provider
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.vast import VastProvider
-from gpuplug.session.messages import Reply
+from gpuplug.session import Reply
 from gpuplug.types import Query, Secret
 
 if TYPE_CHECKING:
-    import datetime as dt
     from pathlib import Path
 
     from sim.world import World
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ADAPTERS: dict[str, type[VastProvider | RunpodProvider]] = {"vast": VastProvider, "runpod": RunpodProvider}
 READY_S = 60.0
+_YEAR = dt.timedelta(days=365)
 
 
 class ProcessClock:
@@ -85,10 +86,9 @@ class Line:
         """Tell the switch a new hard end, as the agent does; no results wait here."""
         if what == "unfetched":
             return Reply({"ok": True}, b"[]")
-        assert header is not None
         assert what == "terms", f"nothing else is asked of a machine here: {what}"
         machine = self._world.market.machines[self._id]
-        machine.terms.hard = self._world.now - machine.began + header["hard_s"]
+        machine.terms.hard = self._world.now - machine.began + (header or {})["hard_s"]
         return Reply({"ok": True}, b"")
 
     def close(self) -> None:
@@ -227,8 +227,8 @@ class Process:
         self.engine.beat()
 
     def _jump(self) -> None:
-        """The wall clock goes wrong, as after a flat battery."""
-        self._world.jump(on=True)
+        """The wall clock is a year off, ahead or behind."""
+        self._world.jump(_YEAR if self._world.plan.seed % 2 else -_YEAR)
 
     def _rest(self) -> None:
         self.engine.stop(self._world.options, self._world.tell)

@@ -182,13 +182,13 @@ class World:
             self.dozed += _DOZE_S
             self.pass_time(_DOZE_S)
         elif action.startswith("jump"):
-            self.jump(on=action == "jump-on")
+            self.jump(_JUMP if action == "jump-on" else -_JUMP)
         elif action in _OTHERS:
             self.beside(_OTHERS[action])
 
-    def jump(self, *, on: bool) -> None:
+    def jump(self, by: dt.timedelta) -> None:
         """Let the wall clock jump; no other clock notices."""
-        self.clock.set_wall(self.clock.now() + (_JUMP if on else -_JUMP))
+        self.clock.set_wall(self.clock.now() + by)
 
     def beside(self, word: str) -> None:
         """Let the other process do `word`, undisturbed."""

@@ -139,7 +139,7 @@ class Engine:
             return self._run_on(live, plan, talk)
 
     def _run_on(self, live: Live, plan: Plan, talk: Talk) -> Ran:
-        from gpuplug.engine import proving, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import proving, recording, running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         ends = plan.options.down
         try:
@@ -148,12 +148,13 @@ class Engine:
             running.ship(live, plan, talk)
             started = self.clock.now().timestamp()
             self.ledger.touch(live.lease.label, 1, durable=False)  # should this process die now, it is not left alone
-            ran = running.run(live, plan, talk, self.clock, fresh)
-            if ran.status == "died" and live.lease.bid.micros:
-                proving.check_not_preempted(live.lease, live.provider, self.clock)
-            running.bring_home(live, plan.options, ran, talk)
-            unfetched.fetched(live, ran.id)
-            self._record(live, ran, started, talk)
+            with recording.follow(self.ledger, self.clock, live.lease, self.notebook) as cell:
+                ran = running.run(live, plan, talk, fresh, self.budgets, cell)
+                if ran.status == "died" and live.lease.bid.micros:
+                    proving.check_not_preempted(live.lease, live.provider, self.clock)
+                running.bring_home(live, plan.options, ran, talk)
+                unfetched.fetched(live, ran.id)
+                self._record(live, ran, started, talk)
             ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
             # Who leaves a cell running wants it to run on; who has spent the budget, or lost the machine, does not.
@@ -381,6 +382,8 @@ class Engine:
         self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
         self.ledger.touch(lease.label, 0, durable=False)
         talk.cost(self._cost_line(lease, ran.seconds, cost))
+        if not lease.simulated and lease.price.micros:
+            self.budgets.warn(talk.note)
 
     def _cost_line(self, lease: Lease, seconds: float, cost: Money) -> str:
         if not lease.price.micros:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.config import Limit, Standing, Terms
-from gpuplug.errors import BudgetError, ConsentError, UsageError
-from gpuplug.ledger import PERIODS, Lease, Ledger, State, zone
+from gpuplug.errors import BudgetError, ConsentError, GpuplugError, UsageError
+from gpuplug.ledger import PERIODS, Lease, Ledger, SpendLine, State, spend_lines, zone
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from gpuplug.engine.linking import Live
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 LEASE_SLACK_S = 60  # how late an instance may end itself
 _UNPROVEN_S = 960.0  # what is not proven gone is taken to bill for so long at least: the usual lease and a minute
 INSTANCE = "instance"
+LEVELS = (50, 80, 95)  # per cent of a budget, at which it is warned
+FULL = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A standing budget and what became of it: `since` is when its day or month began (0 for an instance's).
+    """A standing budget and what became of it: `since` is when its day or month began, or its instance was rented.
 
     `spent` is metered. `promised` is what running instances may still cost before they end by themselves.
     """
@@ -49,7 +52,7 @@ class Budgets:
 
     def __init__(self, ledger: Ledger, clock: Clock, home: Path, project: Path) -> None:
         self._ledger = ledger
-        self._clock = clock
+        self.clock = clock
         self._home = home
         self._project = project
 
@@ -81,6 +84,43 @@ class Budgets:
         words = {"day": "today", "month": "this month"}
         parts = [f"{words[each.limit.per]} {each.spent} of {each.limit.amount}" for each in used]
         return ", ".join(parts) or f"today {self._today()}"
+
+    @property
+    def zone(self) -> str:
+        """The time zone in which days and months begin."""
+        return zone(self._now())
+
+    def spend(self, since: int | dt.date, by: str) -> list[SpendLine]:
+        """Return what was metered since a date, or since the midnight so many days ago, as lines by `by`."""
+        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
+        begin = dt.datetime.combine(date, dt.time.min).timestamp()
+        return spend_lines(self._ledger.leases(begin), self._ledger.cells(), self._now(), begin, by)
+
+    def warnings(self) -> list[str]:
+        """Return what is to be said of budgets that have come to 50, 80, 95 or 100 per cent: each once.
+
+        Raises:
+            UsageError, BudgetError: one cannot be read.
+            LedgerError: it cannot be written down that it was said.
+        """
+        said: list[str] = []
+        for used in self.used():
+            reached = [level for level in (*LEVELS, FULL) if used.percent >= level]
+            if reached and self._ledger.notices.first(str(used.limit), used.since, reached[-1]):
+                said.append(f"{reached[-1]} % of the budget of {used.limit} is spent: {used.spent}")
+        return said
+
+    def warn(self, say: Callable[[str], None]) -> None:
+        """Say the warnings that are due; what cannot be read is said in their place, so that nothing of a cell is lost."""
+        try:
+            for warning in self.warnings():
+                say(warning)
+        except GpuplugError as error:
+            say(error.message)
+
+    def price_of(self, lease: Lease) -> Money:
+        """Return what `lease` costs per hour by the ledger now; another process may have seen it rise."""
+        return self._ledger.lease(lease.label).price
 
     def change(self, changes: Mapping[str, Money | None], talk: Talk | None) -> None:
         """Set standing budgets in the user's own file, or lift one (None).
@@ -206,8 +246,9 @@ class Budgets:
     def _of_one(self, limit: Limit) -> Used:
         """Return what the dearest open instance has used of the limit of each."""
         now = self._now()
-        costs = [lease.cost(now) for lease in self._ledger.open_leases() if _counts(lease)]
-        return Used(limit, 0.0, now, max(costs, default=ZERO), ZERO)
+        costs = [(lease.cost(now), lease.created) for lease in self._ledger.open_leases() if _counts(lease)]
+        cost, since = max(costs, default=(ZERO, now))
+        return Used(limit, since, now, cost, ZERO)
 
     def _used(self, limit: Limit, at: float, label: str = "") -> Used:
         """Return what is used of `limit` in its period around `at`, now or later; the lease `label` is promised nothing."""
@@ -252,7 +293,7 @@ class Budgets:
         return self._ledger.spent(PERIODS["day"](self._now())[0])
 
     def _now(self) -> float:
-        return self._clock.now().timestamp()
+        return self.clock.now().timestamp()
 
 
 def _counts(lease: Lease) -> bool:

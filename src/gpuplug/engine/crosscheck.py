@@ -89,8 +89,12 @@ def _ask(platform: str, key: Key, python: str) -> dict[str, Any]:
         raise ProviderError(f"{package} gives no answer in {_DEADLINE_S:.0f} s") from error
     if done.returncode != 0:
         last = clean_text(done.stderr.strip().rpartition("\n")[2])[:200]
+        absent = last.startswith("ModuleNotFoundError")
         raise ProviderError(
-            f"{package} fails: {last.replace(key.secret.reveal(), '***')}", hint="pip install 'gpuplug[sdk]'"
+            f"{package} fails: {last.replace(key.secret.reveal(), '***')}",
+            hint="pip install 'gpuplug[sdk]'"
+            if absent
+            else f"this is an error of {package} itself; what we read is above",
         )
     try:
         answer: dict[str, Any] = json.loads(done.stdout.strip().rpartition("\n")[2])

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import outputs
 from gpuplug.engine import unfetched
 from gpuplug.engine.guarding import seconds_left, why_unguarded, worst_case
+from gpuplug.engine.purse import SWITCH_GRACE_S, Purse
 from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
 from gpuplug.session import CellRequest, Event
 from gpuplug.sync import Brought, HomeRules, RemoteFile, remote_files
+from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gpuplug.config import Options
+    from gpuplug.engine.budgets import Budgets
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan, Value
     from gpuplug.engine.talk import Talk
@@ -28,7 +30,6 @@ _PIECE = 1 << 20
 _NAMED = 8
 _TICK_S = 1.0
 _GRACE_S = 10.0
-SWITCH_GRACE_S = 60.0  # the instance's own switch comes after this process has had its chance to bring results home
 _VALUE_LIMIT = 4 << 30
 
 
@@ -78,8 +79,8 @@ def list_files(live: Live) -> list[tuple[str, str]]:
     return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
 
 
-def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str]) -> Ran:
-    """Run the cell and show its output; returns when it has ended.
+def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budgets, cell: str) -> Ran:
+    """Run the cell under the id `cell` and show its output; returns when it has ended.
 
     The first interrupt is passed to the cell; the second one leaves it running.
 
@@ -87,7 +88,7 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
         DetachedError: the user left.
         LinkError: the connection could not be restored.
     """
-    ran = Ran(secrets.token_hex(8))
+    ran, clock = Ran(cell), budgets.clock
     options = plan.options
     budget_s = options.budget.micros * 3600 / live.lease.price.micros if live.lease.price.micros else None
     if budget_s is not None and why_unguarded(live):
@@ -109,7 +110,9 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
             unfetched.terms(live, options, budget_s),
         )
     )
-    _follow(live, ran, talk, _Stop(live, ran, talk, clock, budget_s))
+    amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
+    purse = Purse(live, budgets, clock, amount, talk.note)
+    _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse))
     live.session.ack()
     return ran
 
@@ -117,10 +120,10 @@ def run(live: Live, plan: Plan, talk: Talk, clock: Clock, fresh: frozenset[str])
 class _Stop:
     """What can end a cell early: the user, and its budget."""
 
-    def __init__(self, live: Live, ran: Ran, talk: Talk, clock: Clock, budget_s: float | None) -> None:
+    def __init__(self, live: Live, ran: Ran, talk: Talk, clock: Clock, purse: Purse) -> None:
         self._live, self._ran, self._talk, self._clock = live, ran, talk, clock
-        self._deadline = None if budget_s is None else clock.monotonic() + budget_s
-        self._budget = live.lease.price.for_seconds(budget_s or 0)
+        self._purse = purse
+        self._patience = 0.0  # until when it may take to end once its budget is spent
         self._interrupted = False
         self._told_unguarded = bool(why_unguarded(live))  # then it was said before the cell
 
@@ -141,13 +144,14 @@ class _Stop:
 
     def by_budget(self) -> None:
         """Interrupt the cell when its budget is spent; give up on it after a moment of grace."""
-        if self._deadline is None or self._clock.monotonic() < self._deadline:
+        if not self._purse.spent or self._clock.monotonic() < self._patience:
             return
-        spent = BudgetError(f"the cell has spent its budget of {self._budget}", hint=f"--budget {_twice(self._budget)}")
+        budget = self._purse.amount or ZERO
+        spent = BudgetError(f"the cell has spent its budget of {budget}", hint=f"--budget {_twice(budget)}")
         if isinstance(self._ran.failure, BudgetError):
             raise spent
         self._ran.failure = spent
-        self._deadline += _GRACE_S
+        self._patience = self._clock.monotonic() + _GRACE_S
         self._talk.note("budget spent: interrupting the cell")
         self._live.session.interrupt(self._ran.id)
 

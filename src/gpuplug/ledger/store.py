@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, orders, prices
+from gpuplug.ledger import copying, notices, orders, prices
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -115,6 +115,11 @@ class Ledger:
     def orders(self) -> orders.OrderBook:
         """The pages about how instances were ordered."""
         return orders.OrderBook(self._write, self._query)
+
+    @property
+    def notices(self) -> notices.NoticeBook:
+        """The page about warnings that were given."""
+        return notices.NoticeBook(self._write)
 
     def intend(self, lease: Lease, check: Callable[[Lease], None] = lambda _: None) -> None:
         """Commit the intent to rent; durable when this returns, also through a power cut.
@@ -251,10 +256,10 @@ class Ledger:
         """Return every lease that lived after `since`, oldest first."""
         return self._leases("coalesce(ended, 1e18) >= ?", since) if self.exists else []
 
-    def record_cell(self, cell: CellRow) -> None:
-        """Keep what a cell cost. May be repeated."""
+    def record_cell(self, cell: CellRow, *, durable: bool = True) -> None:
+        """Keep that a cell runs, or what it cost. May be repeated; without `durable` a power cut may lose it."""
         row = (cell.id, cell.label, cell.notebook, cell.started, cell.seconds, cell.cost.micros, cell.status)
-        with self._write() as connection:
+        with self._write(durable=durable) as connection:
             connection.execute("INSERT OR REPLACE INTO cells VALUES(?,?,?,?,?,?,?)", row)
 
     def cells(self, since: float = 0.0) -> list[CellRow]:
@@ -368,5 +373,7 @@ class Ledger:
         for older in range(version or _SCHEMA_VERSION, _SCHEMA_VERSION):
             for statement in _MIGRATIONS[older].split(";"):
                 connection.execute(statement)
-        for statement in f"{_SCHEMA}{prices.SCHEMA}{orders.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION}".split(";"):
+        for (
+            statement
+        ) in f"{_SCHEMA}{prices.SCHEMA}{orders.SCHEMA}{notices.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION}".split(";"):
             connection.execute(statement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.engine.recording import RUNNING
 from gpuplug.frontends.panel.fields import moment, text, usd
 from gpuplug.frontends.panel.known import Listing
 from gpuplug.ledger import FINAL, State
@@ -183,7 +184,9 @@ def _words(state: str, lease: Lease | None, instance: Instance | None) -> str:
 def _runs(known: Known, lease: Lease | None) -> str | None:
     if lease is None:
         return None
-    return next((cell.id for cell in known.cells if cell.label == lease.label and cell.status == "running"), None)
+    if not lease.busy:
+        return None
+    return next((cell.id for cell in known.cells if cell.label == lease.label and cell.status == RUNNING), None)
 
 
 def _may(state: str, lease: Lease | None, instance: Instance | None, traits: Traits | None) -> dict[str, Any]:

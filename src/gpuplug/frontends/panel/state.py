@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.engine.contacts import IN_TOUCH_S
+from gpuplug.engine.recording import RUNNING
 from gpuplug.errors import GpuplugError
 from gpuplug.frontends.panel import alerts, spend
 from gpuplug.frontends.panel.fields import moment, text, trouble, usd
 from gpuplug.frontends.panel.known import Failure
 from gpuplug.frontends.panel.pods import pods
+from gpuplug.ledger import FINAL
 from gpuplug.providers import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gpuplug.frontends.panel.known import Known
-    from gpuplug.ledger import CellRow
+    from gpuplug.ledger import CellRow, Lease
     from gpuplug.types import Traits
 
 VERSION = 1
@@ -98,24 +101,32 @@ def _spend(known: Known) -> dict[str, Any]:
 def _jobs(known: Known) -> list[dict[str, Any]] | None:
     if known.leases is None:
         return None
-    simulated = {lease.label: lease.simulated for lease in known.leases}
+    leases = {lease.label: lease for lease in known.leases}
     newest = sorted(known.cells, key=lambda cell: -cell.started)[:_JOBS]
-    return [_job(cell, simulated=simulated.get(cell.label)) for cell in newest]
+    return [_job(cell, leases.get(cell.label), known.now) for cell in newest]
 
 
-def _job(cell: CellRow, *, simulated: bool | None) -> dict[str, Any]:
-    runs = cell.status == "running"
+def runs(cell: CellRow, lease: Lease | None, now: float) -> bool:
+    """Tell whether a kernel of this computer is in touch with the machine on which it said that the cell runs."""
+    if cell.status != RUNNING or lease is None or lease.state in FINAL or lease.contact is None:
+        return False
+    return now - lease.contact <= IN_TOUCH_S
+
+
+def _job(cell: CellRow, lease: Lease | None, now: float) -> dict[str, Any]:
+    followed = runs(cell, lease, now)
+    unsettled = cell.status == RUNNING
     return {
         "id": cell.id,
         "pod": cell.label,
         "notebook": text(cell.notebook),
         "started": moment(cell.started),
-        "ended": None if runs else moment(cell.started + cell.seconds),
-        "seconds": None if runs else round(cell.seconds, 3),
-        "state": text(cell.status),
-        "cost_usd": None if runs else usd(cell.cost),
-        "simulated": simulated,
-        "may": {"cancel": {} if runs else None},
+        "ended": None if unsettled else moment(cell.started + cell.seconds),
+        "seconds": None if unsettled else round(cell.seconds, 3),
+        "state": "unknown" if unsettled and not followed else text(cell.status),
+        "cost_usd": None if unsettled else usd(cell.cost),
+        "simulated": lease.simulated if lease else None,
+        "may": {"cancel": {} if followed else None},
     }
 
 
