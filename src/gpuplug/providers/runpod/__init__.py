@@ -22,7 +22,7 @@ from gpuplug.errors import (
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
 from gpuplug.providers._http import HttpClient
 from gpuplug.providers._reading import clean, http_date, integer, mapping
-from gpuplug.providers.runpod import orders, refusals, rows, shelf
+from gpuplug.providers.runpod import bills, orders, refusals, rows, shelf
 from gpuplug.providers.runpod.graphql import GoneError, GraphQl
 from gpuplug.providers.runpod.logs import Logs, lines
 from gpuplug.types import LABEL_PREFIX, Account, InstanceState, Traits
@@ -71,10 +71,12 @@ class RunpodProvider:
         pauses = (0.5, 0.3) if self._simulated else (10.0, 1.5)
         self._logs = Logs(self._http, access.clock, pause_s=pauses[0], quiet_s=pauses[1])
         self._centers: dict[str, str] = {}
+        self.billed = lambda since: bills.billed(self._ask, since)
         self.self_stop = orders.self_stop(self._base)
         self.traits = Traits(
             stop=True,
             account=True,
+            bills=True,
             spot=True,
             keyless_prices=True,
             volumes=True,
