@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gpuplug.providers import Access
     from gpuplug.providers.runpod.shelf import Stock
     from gpuplug.streams import Connection
-    from gpuplug.types import Cloud, Identity, Instance, Offer, OfferList, Query, Spec
+    from gpuplug.types import Billed, Cloud, Identity, Instance, Offer, OfferList, Query, Spec
 
 _PODS = "/v2/pods"
 _POD = "/v2/pods/{id}"
@@ -77,7 +77,6 @@ class RunpodProvider:
         pauses = (0.5, 0.3) if self._simulated else (10.0, 1.5)
         self._logs = Logs(self._api.http, access.clock, pause_s=pauses[0], quiet_s=pauses[1])
         self._centers: dict[str, str] = {}
-        self.billed = lambda since: bills.billed(self._ask, since)
         self.self_stop = orders.self_stop(self._base)
         self.traits = Traits(
             stop=True,
@@ -242,6 +241,14 @@ class RunpodProvider:
         """
         reply = self._api.ask(Call("GET", _PODS, safe=True))  # whether the key is accepted must be said in any case
         return Account(self._graphql.balance(), told=http_date(reply.headers))
+
+    def billed(self, since: float) -> list[Billed]:
+        """Return what each pod was billed since `since` (seconds since 1970). Costs nothing, may be repeated.
+
+        Raises:
+            ProviderError: no whole bill.
+        """
+        return bills.billed(self._api.ask, since)
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection.

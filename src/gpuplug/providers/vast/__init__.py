@@ -230,7 +230,7 @@ class VastProvider:
         Raises:
             ProviderError: no whole bill.
         """
-        return bills.billed(self._ask, since, self._clock.now().timestamp())
+        return bills.billed(self._api.ask, since, self._clock.now().timestamp())
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection. Tries direct, then proxy.
