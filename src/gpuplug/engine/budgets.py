@@ -90,10 +90,14 @@ class Budgets:
         """The time zone in which days and months begin."""
         return zone(self._now())
 
+    def begin(self, since: int | dt.date) -> float:
+        """Return the local midnight that a date begins with, or the one so many days ago."""
+        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
+        return dt.datetime.combine(date, dt.time.min).timestamp()
+
     def spend(self, since: int | dt.date, by: str) -> list[SpendLine]:
         """Return what was metered since a date, or since the midnight so many days ago, as lines by `by`."""
-        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
-        begin = dt.datetime.combine(date, dt.time.min).timestamp()
+        begin = self.begin(since)
         return spend_lines(self._ledger.leases(begin), self._ledger.cells(), self._now(), begin, by)
 
     def warnings(self) -> list[str]:
