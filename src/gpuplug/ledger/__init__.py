@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
+    from gpuplug.ledger.spending import Parts, SpendLine, spend_lines
     from gpuplug.ledger.store import Ledger
 
 _PARTS = {
@@ -25,6 +26,7 @@ _PARTS = {
     "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
+    "spending": ("Parts", "SpendLine", "spend_lines"),
     "store": ("Ledger",),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
@@ -47,11 +49,14 @@ __all__ = [
     "Ledger",
     "Order",
     "OrderBook",
+    "Parts",
     "PriceBook",
     "Rate",
     "Sample",
     "Seen",
+    "SpendLine",
     "State",
     "nothing_today",
+    "spend_lines",
     "zone",
 ]
