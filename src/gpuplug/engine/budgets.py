@@ -184,6 +184,20 @@ class Budgets:
                 hint="run the cell again",
             )
 
+    def check_longer(self, lease: Lease, seconds: float) -> None:
+        """Return when the budgets bear `lease` for so many seconds beyond its hard end.
+
+        Raises:
+            BudgetError: one would be passed.
+        """
+        wanted = lease.hard_end + seconds - self._now()
+        affordable, limit = self._affordable(lease.price, wanted, lease.label) if _counts(lease) else (wanted, None)
+        if limit is not None and affordable < wanted - LEASE_SLACK_S:
+            raise BudgetError(
+                f"#{lease.instance_id} can run for {affordable / 60:.0f} min more within the budget of {limit}, not {wanted / 60:.0f} min",
+                hint=f"a shorter time, or in a shell: gpuplug budget {_twice(limit)}",
+            )
+
     def left(self, lease: Lease) -> tuple[float, Limit | None]:
         """Return how many seconds `lease` has until its hard end or until a budget is spent, and which one is.
 
