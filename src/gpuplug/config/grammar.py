@@ -329,6 +329,9 @@ OPTIONS: tuple[Option, ...] = (
         "from so many days ago (7d), or from a date (2026-11-01)",
         ("spend",),
     ),
+    Option(
+        ("--check",), "check", None, "off", "", "beside what the platforms have billed, and the difference", ("spend",)
+    ),
     Option(("--csv",), "csv", None, "off", "", "comma-separated, for spreadsheets", ("spend",)),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
     Option(

@@ -65,6 +65,7 @@ class Options:
     by: str = ""
     since: int | dt.date = 30
     csv: bool = False
+    check: bool = False
     mend: bool = False
     install: bool = False
     uninstall: bool = False

@@ -90,10 +90,14 @@ class Budgets:
         """The time zone in which days and months begin."""
         return zone(self._now())
 
+    def begin(self, since: int | dt.date) -> float:
+        """Return the local midnight that a date begins with, or the one so many days ago."""
+        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
+        return dt.datetime.combine(date, dt.time.min).timestamp()
+
     def spend(self, since: int | dt.date, by: str) -> list[SpendLine]:
         """Return what was metered since a date, or since the midnight so many days ago, as lines by `by`."""
-        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
-        begin = dt.datetime.combine(date, dt.time.min).timestamp()
+        begin = self.begin(since)
         return spend_lines(self._ledger.leases(begin), self._ledger.cells(), self._now(), begin, by)
 
     def warnings(self) -> list[str]:
@@ -178,6 +182,20 @@ class Budgets:
             raise BudgetError(
                 f"another notebook has just taken from the budget of {limit} what {lease.gpu} would need",
                 hint="run the cell again",
+            )
+
+    def check_longer(self, lease: Lease, seconds: float) -> None:
+        """Return when the budgets bear `lease` for so many seconds beyond its hard end.
+
+        Raises:
+            BudgetError: one would be passed.
+        """
+        wanted = lease.hard_end + seconds - self._now()
+        affordable, limit = self._affordable(lease.price, wanted, lease.label) if _counts(lease) else (wanted, None)
+        if limit is not None and affordable < wanted - LEASE_SLACK_S:
+            raise BudgetError(
+                f"#{lease.instance_id} can run for {affordable / 60:.0f} min more within the budget of {limit}, not {wanted / 60:.0f} min",
+                hint=f"a shorter time, or in a shell: gpuplug budget {_twice(limit)}",
             )
 
     def left(self, lease: Lease) -> tuple[float, Limit | None]:

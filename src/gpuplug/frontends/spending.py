@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.engine import billing
 from gpuplug.frontends import asdata
 from gpuplug.outputs import table
 from gpuplug.types import ZERO, Money
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from gpuplug.config import Options
     from gpuplug.engine import Engine
+    from gpuplug.engine.billing import Checked
     from gpuplug.ledger import SpendLine
 
 _BAR = 30
@@ -23,6 +25,8 @@ _KINDS = ("compute", "disk", "stopped")
 
 def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     """Return the spend by the ledger since a day; bytes are not in it: only the platform counts them."""
+    if options.check:
+        return _check(engine, options)
     found = engine.budgets.spend(options.since, options.by)
     if options.json:
         return asdata.text({**_totals(engine), "by": options.by, "lines": [_data(line) for line in found]})
@@ -34,6 +38,38 @@ def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
     if simulated:
         text += ["", "simulated, which costs nothing and is in no sum above:", _table(simulated, options.by)]
     return "\n".join(text)
+
+
+def _check(engine: Engine, options: Options) -> str:
+    """Return the ledger beside the platforms' bills. Only when asked for: it needs keys, the net, and bills come late."""
+    since = billing.whole_days(engine.budgets.begin(options.since))
+    found = billing.check(engine.ledger, engine.provider, engine.clock.now().timestamp(), since)
+    if options.json:
+        return asdata.text([_checked_data(each) for each in found])
+    rows = [
+        (
+            each.what,
+            "" if each.ours is None else str(each.ours),
+            "" if each.theirs is None else str(each.theirs),
+            "" if each.difference is None else _signed(each.difference),
+            ", ".join(note for note in (each.trouble, "simulated" if each.simulated else "") if note),
+        )
+        for each in found
+    ]
+    notes = "whole days of UTC; the platform's amount has the bytes too, and may lack the last minutes"
+    if not rows:
+        return "nothing was rented in this time, so there is nothing to compare"
+    return "\n".join([table(("instance", "ledger", "platform", "difference", ""), rows), notes])
+
+
+def _signed(amount: Money) -> str:
+    return f"-{Money(-amount.micros)}" if amount < ZERO else f"+{amount}"
+
+
+def _checked_data(each: Checked) -> dict[str, Any]:
+    amounts = {"ledger_usd": each.ours, "platform_usd": each.theirs, "difference_usd": each.difference}
+    exact = {name: None if amount is None else amount.exact() for name, amount in amounts.items()}
+    return {"what": each.what, **exact, "trouble": each.trouble, "simulated": each.simulated}
 
 
 def _totals(engine: Engine) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from gpuplug.errors import (
 from gpuplug.providers._api import Api, listed
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
 from gpuplug.providers._reading import clean, http_date, integer, mapping
-from gpuplug.providers.runpod import orders, refusals, rows, shelf
+from gpuplug.providers.runpod import bills, orders, refusals, rows, shelf
 from gpuplug.providers.runpod.graphql import GoneError, GraphQl
 from gpuplug.providers.runpod.logs import Logs, lines
 from gpuplug.types import LABEL_PREFIX, Account, InstanceState, Traits
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gpuplug.providers import Access
     from gpuplug.providers.runpod.shelf import Stock
     from gpuplug.streams import Connection
-    from gpuplug.types import Cloud, Identity, Instance, Offer, OfferList, Query, Spec
+    from gpuplug.types import Billed, Cloud, Identity, Instance, Offer, OfferList, Query, Spec
 
 _PODS = "/v2/pods"
 _POD = "/v2/pods/{id}"
@@ -81,6 +81,7 @@ class RunpodProvider:
         self.traits = Traits(
             stop=True,
             account=True,
+            bills=True,
             spot=True,
             keyless_prices=True,
             volumes=True,
@@ -240,6 +241,14 @@ class RunpodProvider:
         """
         reply = self._api.ask(Call("GET", _PODS, safe=True))  # whether the key is accepted must be said in any case
         return Account(self._graphql.balance(), told=http_date(reply.headers))
+
+    def billed(self, since: float) -> list[Billed]:
+        """Return what each pod was billed since `since` (seconds since 1970). Costs nothing, may be repeated.
+
+        Raises:
+            ProviderError: no whole bill.
+        """
+        return bills.billed(self._api.ask, since)
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection.

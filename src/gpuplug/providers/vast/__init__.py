@@ -18,13 +18,13 @@ from gpuplug.providers._api import Api, checked_image, checked_label, listed
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
 from gpuplug.providers._reading import digits, http_date, mapping
 from gpuplug.providers._start import SelfDestroy, start_command
-from gpuplug.providers.vast import refusals, rows, search
+from gpuplug.providers.vast import bills, refusals, rows, search
 from gpuplug.types import LABEL_PREFIX, Account, SelfStop, Traits
 
 if TYPE_CHECKING:
     from gpuplug.providers import Access
     from gpuplug.streams import Connection
-    from gpuplug.types import GpuWish, Identity, Instance, Offer, OfferList, Query, Spec
+    from gpuplug.types import Billed, GpuWish, Identity, Instance, Offer, OfferList, Query, Spec
 
 _SEARCH = "/api/v0/bundles/"
 _GPU_NAMES = "/api/v0/gpu_names/unique/"
@@ -85,6 +85,7 @@ class VastProvider:
         self.traits = Traits(
             stop=True,
             account=True,
+            bills=True,
             spot=True,
             market=True,
             keyless_prices=True,
@@ -222,6 +223,14 @@ class VastProvider:
         reply = self._api.ask(Call("GET", _USER, safe=True))
         rights = rows.key_rights(mapping(reply.body).get("key_id"), self._keys())
         return Account(rows.balance(reply.body), rights, rows.lacking(rights), told=http_date(reply.headers))
+
+    def billed(self, since: float) -> list[Billed]:
+        """Return what each instance was billed since `since` (seconds since 1970). Costs nothing, may be repeated.
+
+        Raises:
+            ProviderError: no whole bill.
+        """
+        return bills.billed(self._api.ask, since, self._clock.now().timestamp())
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection. Tries direct, then proxy.
