@@ -220,6 +220,18 @@ def test_an_instance_may_use_what_others_leave(
         budgets.left(mine)
 
 
+def test_a_hard_end_is_put_off_as_far_as_the_budgets_go(
+    budgets: Budgets, ledger: Ledger, clock: FakeClock, tmp_path: Path
+) -> None:
+    allow(tmp_path, "2/day")
+    mine = running(ledger, clock, "gp-1")  # four hours, $1.44
+    clock.advance(3 * HOUR)
+    budgets.check_longer(mine, HOUR)
+    with pytest.raises(BudgetError, match=r"153 min more within the budget of \$2.00 a day, not 180 min"):
+        budgets.check_longer(mine, 2 * HOUR)
+    budgets.check_longer(replace(mine, simulated=True), 20 * HOUR)
+
+
 def test_lowering_needs_nobody_and_raising_needs_a_person(budgets: Budgets, tmp_path: Path) -> None:
     nobody = Quiet()
     allow(tmp_path, "5/day")

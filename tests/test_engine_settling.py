@@ -63,6 +63,15 @@ def test_a_create_that_a_process_sent_long_after_its_intent_before_it_died_is_no
     assert (found.state, found.instance_id) == (State.BOUND, "1")
 
 
+def test_the_lease_of_what_is_found_late_begins_when_it_is_found(stand: Stand) -> None:
+    stand.cloud.launch_error, stand.cloud.launch_works_anyway, stand.cloud.lag_s = lost_reply(), True, 3000
+    with pytest.raises(UnknownOutcomeError):
+        stand.rent()
+    stand.clock.advance(3000)
+    (found,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert (found.state, found.contact) == (State.BOUND, stand.clock.now().timestamp())
+
+
 def test_an_instance_that_comes_up_after_it_was_given_up_is_found_and_ended(stand: Stand) -> None:
     stand.cloud.launch_error, stand.cloud.launch_works_anyway, stand.cloud.lag_s = lost_reply(), True, 600
     with pytest.raises(UnknownOutcomeError):

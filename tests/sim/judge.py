@@ -192,7 +192,7 @@ class Judge:
             self._break(f"#{machine.id} lived on after its lease")
         most = options.budget.micros * market.traits.drift + _SLACK * machine.rate / 3600
         bill = machine.bill(self._world.now)
-        rested = len(machine.bills) > 2 or machine.boots_at > machine.ended
+        rested = bool(machine.rests) or machine.boots_at > machine.ended
         if not rested and bill > most + machine.rest_rate:
             self._break(f"#{machine.id} cost {bill:.0f} micro-dollars, more than its budget of {options.budget}")
 
@@ -206,7 +206,7 @@ class Judge:
         at = began
         while at < began + world.now:
             since, at = (moment - began for moment in PERIODS["day"](at))
-            bill = sum(machine.bill(at) - machine.bill(since) for machine in ours)
+            bill = sum(machine.bill(at, resting=False) - machine.bill(since, resting=False) for machine in ours)
             most = plan.day.micros * plan.traits.drift + sum(self._unseen(machine) for machine in ours)
             if bill > most:
                 self._break(f"a day cost {bill:.0f} micro-dollars, more than its budget of {plan.day}")

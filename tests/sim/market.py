@@ -66,14 +66,19 @@ class Machine:
     ended: float | None = None
     asked: list[float] = field(default_factory=list)
     bills: list[tuple[float, int]] = field(default_factory=list)
+    rests: set[float] = field(default_factory=set)  # since when it rested, each time
 
-    def bill(self, now: float) -> float:
-        """Return what it has cost until `now`, in micro-dollars: the meter that the ledger is compared with."""
+    def bill(self, now: float, *, resting: bool = True) -> float:
+        """Return what it has cost until `now`, in micro-dollars: the meter that the ledger is compared with.
+
+        Without `resting` only while it ran or booted: that a disk bills on was the user's own wish.
+        """
         end = now if self.ended is None else min(now, self.ended)
         until = [since for since, _ in self.bills[1:]] + [end]
         return sum(
             rate * max(0.0, min(stop, end) - since) / 3600
             for (since, rate), stop in zip(self.bills, until, strict=True)
+            if resting or since not in self.rests
         )
 
     def running(self, now: float) -> bool:
@@ -183,6 +188,7 @@ class Market:
 
     def rest(self, machine: Machine) -> None:
         machine.resting = True
+        machine.rests.add(self.now)
         machine.bills.append((self.now, machine.rest_rate))
 
     def wake(self, machine: Machine) -> None:

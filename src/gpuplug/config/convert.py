@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import posixpath
 import re
@@ -12,6 +13,7 @@ from gpuplug.types import ZERO, Cloud, GpuWish, Money, cuda_version
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _MOST_DOLLARS = 100_000
+_MOST_DAYS = 3660
 _LONGEST_S = 365 * 86400
 
 
@@ -161,6 +163,24 @@ def unfetched(text: str) -> str:
     if word not in {"stop", "wait", "destroy"}:
         raise ValueError(f"{text!r} is nothing that can be done with results; write stop, wait or destroy")
     return word
+
+
+def spend_by(text: str) -> str:
+    """Return what spend is summed by."""
+    kinds = ("instance", "day", "gpu", "notebook", "cell", "platform")
+    if text not in kinds:
+        raise ValueError(f"{text!r} is nothing to sum by; write one of {', '.join(kinds)}")
+    return text
+
+
+def since(text: str) -> int | dt.date:
+    """Parse a number of days (`7d`, `30`), up to ten years, or a date (`2026-11-01`)."""
+    if (days := text.removesuffix("d")).isdecimal() and int(days) <= _MOST_DAYS:
+        return int(days)
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no day; write 7d or 2026-11-01") from None
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ from gpuplug.config.convert import (
     mbps,
     names,
     share,
+    since,
+    spend_by,
     terms,
     unfetched,
     volume_gigabytes,
@@ -63,7 +65,7 @@ VERBS: dict[str, str] = {
     "files": "the files in the working folder on the instance",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "panel": "prices, instances, jobs and spend as a live panel in the notebook",
-    "spend": "what was spent: today, in the last thirty days, by instance",
+    "spend": "what was spent, by instance, day, gpu, notebook, cell or platform: spend [--by day] [--since 7d]",
     "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one; raising one asks",
 }
 # What only the command has: it needs no notebook, and a notebook no timer.
@@ -309,6 +311,28 @@ OPTIONS: tuple[Option, ...] = (
         ("status", "prices", "ls", "spend", "budget", "down", "stop", "adopt", "doctor", "reap"),
         command_only=True,
     ),
+    Option(
+        ("--by",),
+        "by",
+        spend_by,
+        "instance",
+        "WHAT",
+        "sum by instance, day, gpu, notebook, cell or platform",
+        ("spend",),
+    ),
+    Option(
+        ("--since",),
+        "since",
+        since,
+        "30d",
+        "DAY",
+        "from so many days ago (7d), or from a date (2026-11-01)",
+        ("spend",),
+    ),
+    Option(
+        ("--check",), "check", None, "off", "", "beside what the platforms have billed, and the difference", ("spend",)
+    ),
+    Option(("--csv",), "csv", None, "off", "", "comma-separated, for spreadsheets", ("spend",)),
     Option(("--all",), "all", None, "off", "", "every instance, also of other notebooks", ("down",)),
     Option(
         ("--mend",),

@@ -17,6 +17,7 @@ from gpuplug.config.grammar import CELL, COMMANDS, TAKES_WORDS, VERBS, Option, t
 from gpuplug.errors import UnknownOptionError, UsageError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping, Sequence
 
     from gpuplug.types import Cloud, GpuWish, Money
@@ -61,6 +62,10 @@ class Options:
     history: bool = False
     json: bool = False
     all: bool = False
+    by: str = ""
+    since: int | dt.date = 30
+    csv: bool = False
+    check: bool = False
     mend: bool = False
     install: bool = False
     uninstall: bool = False

@@ -6,7 +6,6 @@ One engine per process. Blocking; every wait has a deadline; an interrupt at any
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
@@ -221,7 +220,7 @@ class Engine:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""
         extended: list[Lease] = []
         for lease in self._inventory.meant(options):
-            self.budgets.check(replace(lease, hard_s=lease.hard_s + seconds))
+            self.budgets.check_longer(lease, seconds)
             live = self._linked(self.provider(lease.provider), lease, options, talk)
             lease = self.ledger.lease(lease.label)  # noqa: PLW2901 - reaching it has said since when its hard end counts
             left = lease.hard_end + seconds - self.clock.now().timestamp()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.config import Limit, Standing, Terms
 from gpuplug.errors import BudgetError, ConsentError, GpuplugError, UsageError
-from gpuplug.ledger import PERIODS, Lease, Ledger, State, zone
+from gpuplug.ledger import PERIODS, Lease, Ledger, SpendLine, State, spend_lines, zone
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
@@ -83,6 +84,21 @@ class Budgets:
         words = {"day": "today", "month": "this month"}
         parts = [f"{words[each.limit.per]} {each.spent} of {each.limit.amount}" for each in used]
         return ", ".join(parts) or f"today {self._today()}"
+
+    @property
+    def zone(self) -> str:
+        """The time zone in which days and months begin."""
+        return zone(self._now())
+
+    def begin(self, since: int | dt.date) -> float:
+        """Return the local midnight that a date begins with, or the one so many days ago."""
+        date = since if isinstance(since, dt.date) else self.clock.now().astimezone().date() - dt.timedelta(days=since)
+        return dt.datetime.combine(date, dt.time.min).timestamp()
+
+    def spend(self, since: int | dt.date, by: str) -> list[SpendLine]:
+        """Return what was metered since a date, or since the midnight so many days ago, as lines by `by`."""
+        begin = self.begin(since)
+        return spend_lines(self._ledger.leases(begin), self._ledger.cells(), self._now(), begin, by)
 
     def warnings(self) -> list[str]:
         """Return what is to be said of budgets that have come to 50, 80, 95 or 100 per cent: each once.
@@ -166,6 +182,20 @@ class Budgets:
             raise BudgetError(
                 f"another notebook has just taken from the budget of {limit} what {lease.gpu} would need",
                 hint="run the cell again",
+            )
+
+    def check_longer(self, lease: Lease, seconds: float) -> None:
+        """Return when the budgets bear `lease` for so many seconds beyond its hard end.
+
+        Raises:
+            BudgetError: one would be passed.
+        """
+        wanted = lease.hard_end + seconds - self._now()
+        affordable, limit = self._affordable(lease.price, wanted, lease.label) if _counts(lease) else (wanted, None)
+        if limit is not None and affordable < wanted - LEASE_SLACK_S:
+            raise BudgetError(
+                f"#{lease.instance_id} can run for {affordable / 60:.0f} min more within the budget of {limit}, not {wanted / 60:.0f} min",
+                hint=f"a shorter time, or in a shell: gpuplug budget {_twice(limit)}",
             )
 
     def left(self, lease: Lease) -> tuple[float, Limit | None]:

@@ -116,7 +116,8 @@ class Ending:
 
     def _bind(self, lease: Lease, instance_id: str, **changes: float) -> Lease:
         """Give `lease` its instance, unless another process has taken it over meanwhile; returns it as it then stands."""
-        return self._ledger.bind(lease.label, lease.token, instance_id, **changes)
+        # Whenever its create was sent, its lease begins when it is found: nobody could be in touch before.
+        return self._ledger.bind(lease.label, lease.token, instance_id, **{"contact": self._now(), **changes})
 
     def _bind_by_label(self, provider: Provider, lease: Lease) -> Lease:
         try:

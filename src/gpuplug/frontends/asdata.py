@@ -9,8 +9,6 @@ from gpuplug import config
 from gpuplug.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gpuplug import ledger
     from gpuplug.engine import Engine
     from gpuplug.engine.budgets import Used
@@ -91,16 +89,6 @@ def row(each: Row) -> dict[str, Any]:
         "state": instance.state.value if instance else known.state.value if known else "",
         "usd_per_hour": price.exact() if price else None,
         "cost_usd": each.cost.exact() if known else None,
-    }
-
-
-def spend(engine: Engine, leases: Iterable[ledger.Lease], days: int) -> dict[str, Any]:
-    """Return today, `days` days, and each lease of these days, by this computer's ledger."""
-    return {
-        "today_usd": engine.spent_since(0).exact(),
-        "days": days,
-        "days_usd": engine.spent_since(days).exact(),
-        "instances": [lease(engine, each) for each in leases if each.price.micros],
     }
 
 

@@ -21,7 +21,7 @@ _COMMANDS = {
     "adopt": "count and end an instance that another computer rented with your key: adopt ID...",
     "doctor": "look at keys, balance, clock, SSH, agent, ledger and versions; say what to mend",
     "reap": "end what nobody uses and prove it, now or by a timer: reap [--install]",
-    "spend": "what was spent: today, in the last thirty days, by instance",
+    "spend": "what was spent, by instance, day, gpu, notebook, cell or platform: spend [--by day] [--since 7d]",
     "budget": "what may be spent: budget [5/day] [100/month] [3/instance]; off/day lifts one",
 }
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130

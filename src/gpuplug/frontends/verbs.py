@@ -9,7 +9,7 @@ from gpuplug import config
 from gpuplug.engine.guarding import why_unguarded
 from gpuplug.engine.settling import RESTS_ITSELF
 from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
-from gpuplug.frontends import asdata, budgets, findings
+from gpuplug.frontends import asdata, budgets, findings, spending
 from gpuplug.frontends.findings import named as _named
 from gpuplug.frontends.prices import prices
 from gpuplug.frontends.reaping import reap
@@ -247,33 +247,6 @@ def extend(engine: Engine, options: Options, talk: Talk) -> str:
     return "\n".join(lines) or "no instance of this notebook"
 
 
-def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
-    """Today, the last thirty days, and each lease of these days."""
-    now = engine.clock.now().timestamp()
-    leases = engine.ledger.leases(now - _SHOWN_DAYS * _DAY_S)
-    if options.json:
-        return asdata.text(asdata.spend(engine, leases, _SHOWN_DAYS))
-    rows = [
-        (
-            f"#{lease.instance_id or lease.label}",
-            lease.gpu,
-            lease.provider,
-            lease.state.value,
-            str(engine.cost(lease)),
-            "simulated" if lease.simulated else "",
-            lease.notebook,
-        )
-        for lease in leases
-        if lease.price.micros
-    ]
-    total = f"today {engine.spent_since(0)}, the last thirty days {engine.spent_since(_SHOWN_DAYS)} (by this computer's ledger)"
-    if any(lease.simulated and lease.price.micros for lease in leases):
-        total += "; what is simulated costs nothing and is not counted"
-    return (
-        "\n".join([table(("id", "GPU", "platform", "state", "cost", "", "notebook"), rows), total]) if rows else total
-    )
-
-
 def doctor(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
     """Say each finding as it is made.
 
@@ -307,7 +280,7 @@ VERBS: dict[str, Callable[[Engine, Options, Callable[[str], None]], str]] = {
     "adopt": adopt,
     "doctor": doctor,
     "reap": reap,
-    "spend": spend,
+    "spend": spending.spend,
     "budget": budgets.in_a_shell,
     "files": files,
 }

@@ -10,19 +10,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gpuplug.ledger.gauges import Gauge, GaugeBook
     from gpuplug.ledger.glance import nothing_today
     from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
+    from gpuplug.ledger.spending import Parts, SpendLine, spend_lines
     from gpuplug.ledger.store import Ledger
 
 _PARTS = {
+    "gauges": ("Gauge", "GaugeBook"),
     "glance": ("nothing_today",),
     "orders": ("Order", "OrderBook"),
     "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
+    "spending": ("Parts", "SpendLine", "spend_lines"),
     "store": ("Ledger",),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
@@ -39,15 +43,20 @@ __all__ = [
     "HOLD_S",
     "PERIODS",
     "CellRow",
+    "Gauge",
+    "GaugeBook",
     "Lease",
     "Ledger",
     "Order",
     "OrderBook",
+    "Parts",
     "PriceBook",
     "Rate",
     "Sample",
     "Seen",
+    "SpendLine",
     "State",
     "nothing_today",
+    "spend_lines",
     "zone",
 ]

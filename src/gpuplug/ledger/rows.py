@@ -29,7 +29,7 @@ HOLD_S = (
 )
 
 
-_MS_PER_HOUR = 3_600_000
+MS_PER_HOUR = 3_600_000
 
 
 def _ms(seconds: float) -> int:
@@ -100,10 +100,10 @@ class Lease:
         if self.state is State.FAILED:
             return ZERO
         end = at if self.ended is None else min(at, self.ended)
-        exact = sum(rate.price.micros * span for rate, span in self._spans(end))
-        return Money(round(Fraction(exact, _MS_PER_HOUR)))
+        exact = sum(rate.price.micros * span for rate, span in self.spans(end))
+        return Money(round(Fraction(exact, MS_PER_HOUR)))
 
-    def _spans(self, end: float) -> list[tuple[Rate, int]]:
+    def spans(self, end: float) -> list[tuple[Rate, int]]:
         """Return each rate and for how many milliseconds it held until `end`."""
         rates = self.rates or (Rate(self.created, self.stopped_price),)
         ends = [*(later.since for later in rates[1:]), end]

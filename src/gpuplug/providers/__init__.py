@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpuplug.streams import Connection
     from gpuplug.types import (
         Account,
+        Billed,
         Clock,
         Identity,
         Instance,
@@ -128,6 +129,20 @@ class Accountable(Provider, Protocol):
         ...
 
 
+class Invoicing(Provider, Protocol):
+    """The power that `traits.bills` announces: the platform's own books can be read."""
+
+    def billed(self, since: float) -> list[Billed]:
+        """Return what each instance was billed since `since` (seconds since 1970). Costs nothing, may be repeated.
+
+        Whole days of UTC: ask from a midnight on. The newest minutes may be missing.
+
+        Raises:
+            ProviderError: no whole bill.
+        """
+        ...
+
+
 def pausable(provider: Provider) -> Pausable:
     """Return `provider` with its power to stop and start.
 
@@ -142,6 +157,11 @@ def pausable(provider: Provider) -> Pausable:
 def accountable(provider: Provider) -> Accountable | None:
     """Return `provider` with its power to tell of the account; None when it has none."""
     return cast("Accountable", provider) if provider.traits.account else None
+
+
+def invoicing(provider: Provider) -> Invoicing | None:
+    """Return `provider` with its power to tell what it has billed; None when it has none."""
+    return cast("Invoicing", provider) if provider.traits.bills else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from gpuplug.types.injected import Clock, Secret, SystemClock
 from gpuplug.types.instances import (
     LABEL_PREFIX,
     Account,
+    Billed,
     Endpoint,
     Identity,
     Instance,
@@ -24,6 +25,7 @@ __all__ = [
     "SECONDS_PER_HOUR",
     "ZERO",
     "Account",
+    "Billed",
     "Clock",
     "Cloud",
     "Endpoint",

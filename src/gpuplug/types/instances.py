@@ -136,6 +136,15 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Billed:
+    """What the platform's own books say that an instance has cost; `label` where they tell it."""
+
+    instance_id: str
+    amount: Money
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """What proves both ends to each other: our key for this instance, and the host key that is pinned.
 
@@ -164,8 +173,9 @@ class SelfStop:
 class Traits:
     """What a provider can do, as data: the engine, the panel, the suite and the README's table read it.
 
-    `identity` says whether `connect` needs keys. `stop` and `account` say that the adapter has the powers `Pausable`
-    and `Accountable`. `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
+    `identity` says whether `connect` needs keys. `stop`, `account` and `bills` say that the adapter has the powers
+    `Pausable`, `Accountable` and `Invoicing`.
+    `spot` machines get a signal `notice_s` seconds before they are taken away. `market` prices are
     set by each host, others are the provider's list. `keyless_prices` can be read without an account. `searches` is
     how many may be made in how many seconds, by all processes together ((0, 0): no limit). `volumes` can be mounted:
     where they can, `stop` needs one. Each started `increment_s` is billed whole. With `stop_keeps_disk` the
@@ -180,6 +190,7 @@ class Traits:
     identity: bool = True
     stop: bool = False
     account: bool = False
+    bills: bool = False
     spot: bool = False
     market: bool = False
     keyless_prices: bool = False

@@ -101,7 +101,8 @@ class Commands:
             return
         with self._interruptible():
             text = self._talk(verb, options) if verb in verbs.TALKING_VERBS else self._tell(verb, options)
-        if not (options.history and self._charted(options, text)):
+        drawn = options.history or (options.by == "day" and not options.csv)
+        if not (drawn and self._charted(options, text)):
             print(text)  # noqa: T201 - a cell's output
 
     def _panel(self) -> None:
@@ -118,13 +119,16 @@ class Commands:
             return nothing.shown
 
     def _charted(self, options: Options, text: str) -> bool:
-        """Draw the history of prices where there is a page to draw on, and something to draw."""
-        found = self.engine.price_history(options)
-        if not found or getattr(self._shell, "kernel", None) is None:
+        """Draw the history of prices, or of spend, where there is a page to draw on, and something to draw."""
+        if getattr(self._shell, "kernel", None) is None:
             return False
         from gpuplug.frontends.magics import charts  # noqa: PLC0415 - only when something is drawn
 
-        return charts.draw(found, text)
+        if options.by:
+            spent = [line for line in self.engine.budgets.spend(options.since, options.by) if not line.simulated]
+            return bool(spent) and charts.draw_spend(spent, text)
+        found = self.engine.price_history(options)
+        return bool(found) and charts.draw(found, text)
 
     def _talk(self, verb: str, options: Options) -> str:
         drawing = self._drawing(options)

@@ -15,25 +15,23 @@ from gpuplug.errors import (
     ProviderError,
     ReplyError,
     UnknownNameError,
-    UnknownOutcomeError,
-    UnreachableError,
     UsageError,
 )
+from gpuplug.providers._api import Api, listed
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
-from gpuplug.providers._http import HttpClient
 from gpuplug.providers._reading import clean, http_date, integer, mapping
-from gpuplug.providers.runpod import orders, refusals, rows, shelf
+from gpuplug.providers.runpod import bills, orders, refusals, rows, shelf
 from gpuplug.providers.runpod.graphql import GoneError, GraphQl
 from gpuplug.providers.runpod.logs import Logs, lines
 from gpuplug.types import LABEL_PREFIX, Account, InstanceState, Traits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gpuplug.providers import Access
     from gpuplug.providers.runpod.shelf import Stock
     from gpuplug.streams import Connection
-    from gpuplug.types import Cloud, Identity, Instance, Offer, OfferList, Query, Spec
+    from gpuplug.types import Billed, Cloud, Identity, Instance, Offer, OfferList, Query, Spec
 
 _PODS = "/v2/pods"
 _POD = "/v2/pods/{id}"
@@ -51,6 +49,14 @@ _MOST_PAGES = 100
 _CONNECT_STEP_S = 7.0
 
 
+class RunpodApi(Api):
+    """The API with what stands in front of it."""
+
+    def made_nothing(self, reply: Reply) -> bool:
+        """Tell whether a refused create has certainly made nothing, whoever refused it."""
+        return refusals.is_clean(reply)
+
+
 class RunpodProvider:
     """The RunPod adapter. Thread-safe; call `close` when done.
 
@@ -66,15 +72,16 @@ class RunpodProvider:
         self._has_key = bool(access.key)
         self._key_source = access.key_source
         paces = None if self._simulated else _PACES
-        self._http = HttpClient(self._base, access.key, access.clock, paces=paces)
-        self._graphql = GraphQl(self._http, access.key_source)
+        self._api = RunpodApi(access, self._base, refusals.refusal, refusals.unknown_pod, paces)
+        self._graphql = GraphQl(self._api, access.key_source)
         pauses = (0.5, 0.3) if self._simulated else (10.0, 1.5)
-        self._logs = Logs(self._http, access.clock, pause_s=pauses[0], quiet_s=pauses[1])
+        self._logs = Logs(self._api.http, access.clock, pause_s=pauses[0], quiet_s=pauses[1])
         self._centers: dict[str, str] = {}
         self.self_stop = orders.self_stop(self._base)
         self.traits = Traits(
             stop=True,
             account=True,
+            bills=True,
             spot=True,
             keyless_prices=True,
             volumes=True,
@@ -92,7 +99,7 @@ class RunpodProvider:
 
     def close(self) -> None:
         """Close every connection. May be repeated."""
-        self._http.close()
+        self._api.close()
 
     def offers(self, query: Query) -> OfferList:
         """Search what can be rented now, cheapest true price first. Costs nothing, may be repeated.
@@ -137,18 +144,7 @@ class RunpodProvider:
         if offer.spot:
             return self._graphql.rent_spot(orders.spot_input(offer, spec, label, self._base, center), label)
         call = Call("POST", _PODS, body=orders.body(offer, spec, label, self._base, center))
-        try:
-            reply = self._http.send(call)
-        except (UnreachableError, ReplyError) as error:
-            if isinstance(error, UnreachableError) and error.never_sent:
-                raise
-            raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
-        made = rows.pod_id(mapping(reply.body).get("id"))
-        if made and reply.status < refusals.REFUSED:
-            return made
-        if not refusals.is_clean(reply):
-            raise UnknownOutcomeError(f"it is not known whether {label} was made: {refusals.words(reply)}")
-        raise refusals.refusal(reply, self._key_source)
+        return self._api.create(call, label, lambda made: rows.pod_id(made.get("id")))
 
     def instances(self) -> list[Instance]:
         """List every pod of the account whose label starts with `LABEL_PREFIX`, all pages. May be repeated.
@@ -160,14 +156,15 @@ class RunpodProvider:
         cursor = ""
         seen: set[str] = set()
         while len(seen) < _MOST_PAGES:
-            reply = self._ask(Call("GET", _PODS, query={"cursor": cursor} if cursor else {}, safe=True))
-            for row in _list(reply, "pods"):
+            call = Call("GET", _PODS, query={"cursor": cursor} if cursor else {}, safe=True)
+            body = mapping(self._api.ask(call).body)
+            for row in listed(body, "pods", call):
                 instance = rows.instance(row, simulated=self._simulated)
                 if instance is None:
                     raise ReplyError("runpod lists a pod without an id")
                 if instance.label.startswith(LABEL_PREFIX) and not rows.is_terminated(row):
                     found[instance.id] = instance
-            page = mapping(mapping(reply.body).get("pagination"))
+            page = mapping(body.get("pagination"))
             following = page.get("nextCursor")
             if not page.get("hasNextPage") or not following:
                 return list(found.values())
@@ -199,11 +196,8 @@ class RunpodProvider:
         Raises:
             ProviderError: it was not accepted.
         """
-        if not rows.pod_id(instance_id):
-            return
-        reply = self._http.send(Call("DELETE", _POD, target=instance_id, safe=True))
-        if reply.status >= refusals.REFUSED and not refusals.unknown_pod(reply):
-            raise refusals.refusal(reply, self._key_source)
+        if rows.pod_id(instance_id):
+            self._api.tell(Call("DELETE", _POD, target=instance_id, safe=True))
 
     def stop(self, instance_id: str) -> None:
         """Ask for its rest; what is on its volume stays, and a volume of its own BILLS ON. May be repeated.
@@ -245,8 +239,16 @@ class RunpodProvider:
             AuthError: the key is not accepted.
             ProviderError: no usable answer.
         """
-        reply = self._ask(Call("GET", _PODS, safe=True))  # whether the key is accepted must be said in any case
+        reply = self._api.ask(Call("GET", _PODS, safe=True))  # whether the key is accepted must be said in any case
         return Account(self._graphql.balance(), told=http_date(reply.headers))
+
+    def billed(self, since: float) -> list[Billed]:
+        """Return what each pod was billed since `since` (seconds since 1970). Costs nothing, may be repeated.
+
+        Raises:
+            ProviderError: no whole bill.
+        """
+        return bills.billed(self._api.ask, since)
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection.
@@ -290,23 +292,10 @@ class RunpodProvider:
             raise refusals.refusal(reply, self._key_source)
         return "\n".join(lines(reply.body))
 
-    def _ask(self, call: Call) -> Reply:
-        reply = self._http.send(call)
-        if reply.status >= refusals.REFUSED:
-            raise refusals.refusal(reply, self._key_source)
-        return reply
-
-    def _row(self, instance_id: str) -> object | None:
+    def _row(self, instance_id: str) -> Mapping[str, object] | None:
         if not rows.pod_id(instance_id):
             return None
-        reply = self._http.send(Call("GET", _POD, target=instance_id, safe=True))
-        if refusals.unknown_pod(reply):
-            return None
-        if reply.status >= refusals.REFUSED:
-            raise refusals.refusal(reply, self._key_source)
-        if not isinstance(reply.body, dict):
-            raise ReplyError(f"runpod's answer about pod {instance_id} is no object")
-        return reply.body
+        return self._api.find(Call("GET", _POD, target=instance_id, safe=True))
 
     def _known_row(self, instance_id: str) -> object:
         row = self._row(instance_id)
@@ -315,13 +304,13 @@ class RunpodProvider:
         return row
 
     def _act(self, instance_id: str, action: str, wanted: set[InstanceState]) -> Reply:
-        reply = self._http.send(Call("POST", _ACTION, target=instance_id, body={"action": action}))
+        reply = self._api.http.send(Call("POST", _ACTION, target=instance_id, body={"action": action}))
         if reply.status == refusals.CONFLICT:
             # Not valid now: perhaps because it is so already.
             instance = rows.instance(self._known_row(instance_id), simulated=self._simulated)
             if instance is not None and instance.state in wanted:
                 return reply
-        if reply.status >= refusals.REFUSED:
+        if self._api.refuses(reply):
             raise refusals.refusal(reply, self._key_source)
         return reply
 
@@ -330,20 +319,17 @@ class RunpodProvider:
         if volume and not self._has_key:
             raise AuthError("a network volume is an account's, and there is no key", hint="export RUNPOD_API_KEY=...")
         if volume and volume not in self._centers:
-            reply = self._http.send(Call("GET", _VOLUME, target=volume, safe=True))
-            if refusals.unknown_pod(reply):
+            told = self._api.find(Call("GET", _VOLUME, target=volume, safe=True))
+            if told is None:
                 raise self._unknown_volume(volume)
-            if reply.status >= refusals.REFUSED:
-                raise refusals.refusal(reply, self._key_source)
-            center = clean(mapping(reply.body).get("dataCenter"), 40)
+            center = clean(told.get("dataCenter"), 40)
             if not center:
                 raise ReplyError(f"runpod does not say where network volume {volume} is")
             self._centers[volume] = center
         return self._centers[volume] if volume else ""
 
     def _unknown_volume(self, volume: str) -> UnknownNameError:
-        found = _list(self._ask(Call("GET", _VOLUMES, safe=True)), "networkVolumes")
-        known = [mapping(row) for row in found[:10]]
+        known = self._api.rows(Call("GET", _VOLUMES, safe=True), "networkVolumes")[:10]
         names = ", ".join(f"{clean(row.get('id'), 40)} ({clean(row.get('name'), 40)})" for row in known)
         return UnknownNameError(
             f"no network volume {volume!r} on runpod" + ("" if names else "; the account has none"),
@@ -366,7 +352,7 @@ class RunpodProvider:
 
     def _catalog(self, count: int, cloud: Cloud) -> list[object]:
         query = {"include": "AVAILABILITY", "product": "POD", "count": str(count), "cloud": cloud.name}
-        return _list(self._ask(Call("GET", _GPUS, query=query, safe=True)), "gpus")
+        return self._api.items(Call("GET", _GPUS, query=query, safe=True), "gpus")
 
     def _gpu_types(self, query: Query, count: int, center: str) -> Sequence[object]:
         try:
@@ -388,10 +374,3 @@ def _check_gpus(instance_id: str, before: object, after: Reply) -> None:
             billing=f"#{instance_id} runs and bills until it is stopped or ended",
             hint="%gpu down ends it",
         )
-
-
-def _list(reply: Reply, name: str) -> list[object]:
-    found = mapping(reply.body).get(name)
-    if not isinstance(found, list):
-        raise ReplyError(f"runpod's answer holds no list of {name}")
-    return found

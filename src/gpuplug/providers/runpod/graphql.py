@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gpuplug.errors import OfferGoneError, ProviderError, ReplyError, UnknownOutcomeError, UnreachableError
+from gpuplug.errors import OfferGoneError, ProviderError, ReplyError, UnknownOutcomeError
 from gpuplug.providers._calls import Call
 from gpuplug.providers._reading import clean, mapping, number
 from gpuplug.providers.runpod import refusals, rows
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
+    from gpuplug.providers._api import Api
     from gpuplug.providers._calls import Reply
-    from gpuplug.providers._http import HttpClient
 
 _ROUTE = "/graphql"
 _GONE = frozenset({404, 405, 410})
@@ -48,10 +48,10 @@ class GoneError(ProviderError):
 
 
 class GraphQl:
-    """The GraphQL API over the adapter's HTTP client."""
+    """The GraphQL API behind the same door as the rest."""
 
-    def __init__(self, http: HttpClient, key_source: str) -> None:
-        self._http = http
+    def __init__(self, api: Api, key_source: str) -> None:
+        self._api = api
         self._key_source = key_source
 
     def gpu_types(self, count: int, center: str) -> list[object]:
@@ -91,12 +91,7 @@ class GraphQl:
             ProviderError: any other clean refusal, nothing was made.
         """
         call = Call("POST", _ROUTE, body={"query": _RENT, "variables": {"input": order}})
-        try:
-            reply = self._http.send(call)
-        except (UnreachableError, ReplyError) as error:
-            if isinstance(error, UnreachableError) and error.never_sent:
-                raise
-            raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
+        reply = self._api.send_once(call, label)
         made = rows.pod_id(mapping(mapping(mapping(reply.body).get("data")).get("podRentInterruptable")).get("id"))
         if made:
             return made
@@ -114,14 +109,14 @@ class GraphQl:
             ProviderError: it was not accepted.
         """
         order = {"podId": pod_id, "gpuCount": gpu_count, "bidPerGpu": float(bid_per_gpu)}
-        reply = self._http.send(Call("POST", _ROUTE, body={"query": _RESUME, "variables": {"input": order}}))
+        reply = self._api.http.send(Call("POST", _ROUTE, body={"query": _RESUME, "variables": {"input": order}}))
         refused = self._refusal(reply)
         if refused is not None:
             raise refused
 
     def _read(self, query: str, variables: Mapping[str, object]) -> Mapping[str, object]:
         body = {"query": query, "variables": variables}
-        reply = self._http.send(Call("POST", _ROUTE, body=body, safe=True))
+        reply = self._api.http.send(Call("POST", _ROUTE, body=body, safe=True))
         refused = self._refusal(reply)
         if refused is not None:
             raise refused

@@ -8,9 +8,10 @@ import re
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import UsageError
+from gpuplug.providers._api import checked_image, checked_label
 from gpuplug.providers._start import SelfDestroy, start_command
 from gpuplug.providers.runpod.rows import BID_VARIABLE, LABEL_VARIABLE
-from gpuplug.types import LABEL_PREFIX, Cloud, SelfStop
+from gpuplug.types import Cloud, SelfStop
 
 if TYPE_CHECKING:
     from gpuplug.types import Offer, Spec
@@ -21,8 +22,6 @@ LEAST_VOLUME_GB = 10
 # The service takes 100 KiB in all; nothing a shell reads here has a limit of its own.
 _MOST_CHARACTERS = 60_000
 _END = "GP_END_OF_FILE"
-_LABEL = re.compile(re.escape(LABEL_PREFIX) + r"[A-Za-z0-9._-]{1,180}")
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
 _GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._()+-]{0,99}")
 _VOLUME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -144,10 +143,8 @@ def script(spec: Spec, label: str, base: str) -> str:
     Raises:
         UsageError: a value that cannot be sent.
     """
-    if not _LABEL.fullmatch(label):
-        raise UsageError(f"{label!r} cannot be a label")
-    if not _IMAGE.fullmatch(spec.image):
-        raise UsageError(f"{spec.image!r} is no name of an image")
+    checked_label(label)
+    checked_image(spec.image)
     destroy = SelfDestroy(f"{base}/v2/pods/$RUNPOD_POD_ID", "RUNPOD_API_KEY")
     mounted = spec.volume_gb or spec.network_volume
     keep = f"${{GP_VOLUME:-{MOUNT_PATH}}}/.gpuplug/{label}" if mounted else ""

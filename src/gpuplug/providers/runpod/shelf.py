@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug import gpus
 from gpuplug.errors import UnknownNameError
-from gpuplug.providers._reading import clean, integer, mapping, number
+from gpuplug.providers._reading import clean, integer, mapping, number, price
 from gpuplug.providers.runpod import orders, prices, rows
 from gpuplug.types import Cloud, Money, Offer, OfferList, cuda_version
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gpuplug.types import GpuWish, Query
 
 _DEAREST = 100_000
-_LEAST_SENSIBLE = Decimal("0.01")
-_MOST_SENSIBLE = Decimal(200)
 _MOST_GPUS = 1024
 _MOST_ROWS = 2000
 _VERSION = re.compile(r"\d{1,3}\.\d{1,3}")
@@ -184,16 +182,8 @@ def _offer(stock: Stock, query: Query, count: int, gpu: str, center: str, *, sim
         spot=query.spot,
         min_bid=Money.dollars(total) if query.spot else Money(0),
         simulated=simulated,
-        suspicious=_suspicion(each, total),
+        suspicious=price(None if each is None else total)[1],
     )
-
-
-def _suspicion(each: Decimal | None, total: Decimal) -> str:
-    if each is None:
-        return "its price is no number"
-    if not _LEAST_SENSIBLE <= total <= _MOST_SENSIBLE:
-        return f"its price is outside ${_LEAST_SENSIBLE} to ${_MOST_SENSIBLE} an hour"
-    return ""
 
 
 def _is_nvidia(fields: object) -> bool:

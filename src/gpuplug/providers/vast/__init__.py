@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import (
@@ -13,21 +12,19 @@ from gpuplug.errors import (
     NotReadyError,
     ProviderError,
     ReplyError,
-    UnknownOutcomeError,
-    UnreachableError,
     UsageError,
 )
+from gpuplug.providers._api import Api, checked_image, checked_label, listed
 from gpuplug.providers._calls import Call, Pace, Reply, is_loopback
-from gpuplug.providers._http import HttpClient
-from gpuplug.providers._reading import http_date, mapping
+from gpuplug.providers._reading import digits, http_date, mapping
 from gpuplug.providers._start import SelfDestroy, start_command
-from gpuplug.providers.vast import refusals, rows, search
+from gpuplug.providers.vast import bills, refusals, rows, search
 from gpuplug.types import LABEL_PREFIX, Account, SelfStop, Traits
 
 if TYPE_CHECKING:
     from gpuplug.providers import Access
     from gpuplug.streams import Connection
-    from gpuplug.types import GpuWish, Identity, Instance, Offer, OfferList, Query, Spec
+    from gpuplug.types import Billed, GpuWish, Identity, Instance, Offer, OfferList, Query, Spec
 
 _SEARCH = "/api/v0/bundles/"
 _GPU_NAMES = "/api/v0/gpu_names/unique/"
@@ -47,8 +44,6 @@ _PACES = {
     ("DELETE", _INSTANCE): Pace(1, 3.0),
     ("PUT", _LOGS): Pace(1, 1.0),
 }
-_LABEL = re.compile(re.escape(LABEL_PREFIX) + r"[A-Za-z0-9._-]{1,200}")
-_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
 _PAGE = 25
 _MOST_PAGES = 100
 _NAMES_KEPT_S = 3600.0
@@ -58,6 +53,14 @@ _LOG_PAUSE_S = 0.3
 _MAX_LOG = 8 << 20
 _LOG_LINES = 5000
 _NOT_YET = frozenset({403, 404})
+
+
+class VastApi(Api):
+    """The API as it refuses: now and then with a status of success."""
+
+    def refuses(self, reply: Reply) -> bool:
+        """Tell whether `reply` is a refusal."""
+        return not refusals.succeeded(reply)
 
 
 class VastProvider:
@@ -75,13 +78,14 @@ class VastProvider:
         self._key_source = access.key_source
         self._clock = access.clock
         paces = None if self._simulated else _PACES
-        self._http = HttpClient(self._base, access.key, access.clock, paces=paces)
+        self._api = VastApi(access, self._base, refusals.refusal, refusals.unknown_instance, paces)
         self._names: tuple[float, list[str]] | None = None
         own = f"{self._base}/api/v0/instances/$CONTAINER_ID/"
         self.self_stop = SelfStop(own, "CONTAINER_ID", "CONTAINER_API_KEY", "PUT", {"state": "stopped"})
         self.traits = Traits(
             stop=True,
             account=True,
+            bills=True,
             spot=True,
             market=True,
             keyless_prices=True,
@@ -98,7 +102,7 @@ class VastProvider:
 
     def close(self) -> None:
         """Close every connection. May be repeated."""
-        self._http.close()
+        self._api.close()
 
     def offers(self, query: Query) -> OfferList:
         """Search what can be rented now, cheapest true price first: one search for each wished GPU. Needs no key.
@@ -116,8 +120,8 @@ class VastProvider:
         for wish, body in zip(wishes, bodies, strict=True):
             if body is None:
                 continue
-            reply = self._ask(Call("POST", _SEARCH, body=body, safe=True, fields=rows.OFFER_FIELDS))
-            offers, unusable = search.read(_list(reply, "offers"), query, wish, simulated=self._simulated)
+            call = Call("POST", _SEARCH, body=body, safe=True, fields=rows.OFFER_FIELDS)
+            offers, unusable = search.read(self._api.items(call, "offers"), query, wish, simulated=self._simulated)
             found += offers
             dropped += unusable
         return search.rank(found, dropped)
@@ -132,19 +136,7 @@ class VastProvider:
             UsageError: a value that cannot be sent.
         """
         call = Call("PUT", _ASK, target=offer.id, body=self._order(offer, spec, label))
-        try:
-            reply = self._http.send(call)
-        except (UnreachableError, ReplyError) as error:
-            if isinstance(error, UnreachableError) and error.never_sent:
-                raise
-            raise UnknownOutcomeError(f"it is not known whether {label} was made: {error.message}") from error
-        # An instance may exist, and bill, even when the reply says success: false.
-        made = rows.instance_id(mapping(reply.body).get("new_contract"))
-        if made:
-            return made
-        if reply.status < refusals.REFUSED or not isinstance(reply.body, dict):
-            raise UnknownOutcomeError(f"it is not known whether {label} was made: {refusals.words(reply)}")
-        raise refusals.refusal(reply, self._key_source)
+        return self._api.create(call, label, lambda made: digits(made.get("new_contract")))
 
     def instances(self) -> list[Instance]:
         """List every instance of the account whose label starts with `LABEL_PREFIX`, all pages. May be repeated.
@@ -156,14 +148,15 @@ class VastProvider:
         token = ""
         seen: set[str] = set()
         while len(seen) < _MOST_PAGES:
-            reply = self._ask(Call("GET", _LIST, query=_page(token), safe=True))
-            for row in _list(reply, "instances"):
+            call = Call("GET", _LIST, query=_page(token), safe=True)
+            page = self._api.ask(call)
+            for row in listed(mapping(page.body), "instances", call):
                 instance = rows.instance(row)
                 if instance is None:
                     raise ReplyError("vast lists an instance without an id")
                 if instance.label.startswith(LABEL_PREFIX):
                     found[instance.id] = instance
-            following = mapping(reply.body).get("next_token")
+            following = mapping(page.body).get("next_token")
             if not following:
                 return list(found.values())
             if not isinstance(following, str) or following in seen:
@@ -178,16 +171,10 @@ class VastProvider:
         Raises:
             ProviderError: no usable answer.
         """
-        if not rows.instance_id(instance_id):
+        if not digits(instance_id):
             return None
-        call = Call("GET", _INSTANCE, target=instance_id, query={"owner": "me"}, safe=True)
-        reply = self._http.send(call)
-        if refusals.unknown_instance(reply):
-            return None
-        if not refusals.succeeded(reply):
-            raise refusals.refusal(reply, self._key_source)
-        body = mapping(reply.body)
-        if "instances" in body and body["instances"] is None:
+        body = self._api.find(Call("GET", _INSTANCE, target=instance_id, query={"owner": "me"}, safe=True))
+        if body is None or ("instances" in body and body["instances"] is None):
             return None
         instance = rows.instance(body.get("instances"))
         if instance is None or instance.id != instance_id:
@@ -200,11 +187,8 @@ class VastProvider:
         Raises:
             ProviderError: it was not accepted.
         """
-        if not rows.instance_id(instance_id):
-            return
-        reply = self._http.send(Call("DELETE", _INSTANCE, target=instance_id, body={}, safe=True))
-        if not refusals.succeeded(reply) and not refusals.unknown_instance(reply):
-            raise refusals.refusal(reply, self._key_source)
+        if digits(instance_id):
+            self._api.tell(Call("DELETE", _INSTANCE, target=instance_id, body={}, safe=True))
 
     def stop(self, instance_id: str) -> None:
         """Ask for its rest; its disk stays and BILLS ON. May be repeated.
@@ -212,7 +196,7 @@ class VastProvider:
         Raises:
             ProviderError: it was not accepted.
         """
-        self._ask(Call("PUT", _INSTANCE, target=instance_id, body={"state": "stopped"}, safe=True))
+        self._api.ask(Call("PUT", _INSTANCE, target=instance_id, body={"state": "stopped"}, safe=True))
 
     def start(self, instance_id: str) -> None:
         """Ask for it to run again: COSTS MONEY. May be repeated.
@@ -221,12 +205,12 @@ class VastProvider:
             NotReadyError: its GPU is taken; the wish is queued there and would come true unseen: stop it.
             ProviderError: it was not accepted.
         """
-        reply = self._http.send(Call("PUT", _INSTANCE, target=instance_id, body={"state": "running"}, safe=True))
+        reply = self._api.http.send(Call("PUT", _INSTANCE, target=instance_id, body={"state": "running"}, safe=True))
         if refusals.queued(reply):
             raise NotReadyError(
                 f"vast has queued the start of {instance_id}: {refusals.words(reply)}", retry_after=60.0
             )
-        if not refusals.succeeded(reply):
+        if self._api.refuses(reply):
             raise refusals.refusal(reply, self._key_source)
 
     def account(self) -> Account:
@@ -236,9 +220,17 @@ class VastProvider:
             AuthError: the key is not accepted.
             ProviderError: no usable answer.
         """
-        reply = self._ask(Call("GET", _USER, safe=True))
+        reply = self._api.ask(Call("GET", _USER, safe=True))
         rights = rows.key_rights(mapping(reply.body).get("key_id"), self._keys())
         return Account(rows.balance(reply.body), rights, rows.lacking(rights), told=http_date(reply.headers))
+
+    def billed(self, since: float) -> list[Billed]:
+        """Return what each instance was billed since `since` (seconds since 1970). Costs nothing, may be repeated.
+
+        Raises:
+            ProviderError: no whole bill.
+        """
+        return bills.billed(self._api.ask, since, self._clock.now().timestamp())
 
     def connect(self, instance: Instance, identity: Identity) -> Connection:
         """Prove the host, authenticate, and return the connection. Tries direct, then proxy.
@@ -268,21 +260,16 @@ class VastProvider:
         Raises:
             ProviderError: no usable answer.
         """
-        if not rows.instance_id(instance.id):
+        if not digits(instance.id):
             return ""
-        call = Call("PUT", _LOGS, target=instance.id, body={"tail": str(_LOG_LINES)}, safe=True)
-        reply = self._http.send(call)
-        if refusals.unknown_instance(reply):
-            return ""
-        if not refusals.succeeded(reply):
-            raise refusals.refusal(reply, self._key_source)
-        url = mapping(reply.body).get("result_url")
+        told = self._api.find(Call("PUT", _LOGS, target=instance.id, body={"tail": str(_LOG_LINES)}, safe=True))
+        url = (told or {}).get("result_url")
         return self._fetch_log(url) if isinstance(url, str) and url else ""
 
     def _fetch_log(self, url: str) -> str:
         end = self._clock.monotonic() + _LOG_S
         while self._clock.monotonic() < end:
-            status, data = self._http.download(url, limit=_MAX_LOG, seconds=_LOG_S)
+            status, data = self._api.http.download(url, limit=_MAX_LOG, seconds=_LOG_S)
             if status == refusals.OK:
                 return data.decode("utf-8", "replace")
             if status not in _NOT_YET:
@@ -290,16 +277,10 @@ class VastProvider:
             self._clock.sleep(_LOG_PAUSE_S)
         return ""
 
-    def _ask(self, call: Call) -> Reply:
-        reply = self._http.send(call)
-        if not refusals.succeeded(reply):
-            raise refusals.refusal(reply, self._key_source)
-        return reply
-
     def _keys(self) -> object:
         """Return the list of the account's keys; None when this key may not read it: then nothing is known of rights."""
         try:
-            return mapping(self._ask(Call("GET", _KEYS, safe=True)).body).get("apikeys")
+            return mapping(self._api.ask(Call("GET", _KEYS, safe=True)).body).get("apikeys")
         except ProviderError:  # it says only what a key may do: what it is refused is told when it is refused
             return None
 
@@ -307,32 +288,28 @@ class VastProvider:
         now = self._clock.monotonic()
         if self._names is None or now - self._names[0] > _NAMES_KEPT_S:
             try:
-                reply = self._ask(Call("GET", _GPU_NAMES, safe=True))
+                told = self._api.items(Call("GET", _GPU_NAMES, safe=True), "gpu_names")
             except AuthError:
                 if self._key_source:
                     raise
                 return []  # offers are shown without a key, the list of names perhaps not
-            names = [name for name in _list(reply, "gpu_names") if isinstance(name, str)]
+            names = [name for name in told if isinstance(name, str)]
             self._names = (now, names)
         return self._names[1]
 
     def _order(self, offer: Offer, spec: Spec, label: str) -> dict[str, object]:
-        if not rows.instance_id(offer.id):
+        if not digits(offer.id):
             raise UsageError(f"{offer.id!r} is no offer of vast")
-        if not _LABEL.fullmatch(label):
-            raise UsageError(f"{label!r} cannot be a label")
-        if not _IMAGE.fullmatch(spec.image):
-            raise UsageError(f"{spec.image!r} is no name of an image")
         if offer.spot is not (spec.bid is not None):
             raise UsageError(f"offer {offer.id} is rented with a bid if it is a spot offer, and only then")
         destroy = SelfDestroy(f"{self._base}/api/v0/instances/$CONTAINER_ID/", "CONTAINER_API_KEY")
         return {
             "client_id": "me",
-            "image": spec.image,
+            "image": checked_image(spec.image),
             "env": {},
             "price": None if spec.bid is None else float(spec.bid.exact()),
             "disk": float(search.disk_gb(spec.disk_gb)),
-            "label": label,
+            "label": checked_label(label),
             "onstart": start_command(spec.start, destroy),
             "runtype": "ssh_direc ssh_proxy",
             # Without it a taken offer leaves a stopped instance that bills its disk.
@@ -343,10 +320,3 @@ class VastProvider:
 def _page(token: str) -> dict[str, str]:
     query = {"limit": str(_PAGE), "order_by": json.dumps([{"col": "id", "dir": "asc"}])}
     return {**query, "after_token": token} if token else query
-
-
-def _list(reply: Reply, name: str) -> list[object]:
-    found = mapping(reply.body).get(name)
-    if not isinstance(found, list):
-        raise ReplyError(f"vast's answer holds no list of {name}")
-    return found

@@ -9,15 +9,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gpuplug import gpus
-from gpuplug.providers._reading import clean, integer, mapping, number, parse_json
+from gpuplug.providers._reading import clean, digits, integer, mapping, number, parse_json, price
 from gpuplug.types import ZERO, Cloud, Endpoint, Instance, InstanceState, Money, Offer
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 _DEAREST = 1_000_000
-_LEAST_SENSIBLE = Decimal("0.01")
-_MOST_SENSIBLE = Decimal(200)
 _HOURS_A_MONTH = 720
 _MOST_GPUS = 1024
 _LARGEST_ID = 1 << 53
@@ -53,7 +51,7 @@ def offer(row: object, disk_gb: int, *, simulated: bool, spot: bool = False) -> 
     if fields.get("verification") not in _VERIFIED or (fields.get("is_bid") is True and not spot):
         return None
     stopped_price = _storage_price(fields, disk_gb)
-    price = _spot_price(fields, stopped_price) if spot else number(fields.get("dph_total"), 0, _DEAREST)
+    told, doubt = price(_spot_price(fields, stopped_price) if spot else fields.get("dph_total"))
     machine = integer(fields.get("machine_id"), 1, _LARGEST_ID)
     vram_mb = integer(fields.get("gpu_ram"), 0, 1 << 24) or 0
     return Offer(
@@ -62,7 +60,7 @@ def offer(row: object, disk_gb: int, *, simulated: bool, spot: bool = False) -> 
         machine=str(machine or ""),
         gpu=gpus.canonical(gpu, vram_mb),
         gpu_count=count,
-        price=ZERO if price is None else Money.dollars(price),
+        price=told,
         vram_mb=vram_mb,
         reliability=_float(fields.get("reliability2", fields.get("reliability")), 1),
         down_mbps=_float(fields.get("inet_down"), 10_000_000),
@@ -79,7 +77,7 @@ def offer(row: object, disk_gb: int, *, simulated: bool, spot: bool = False) -> 
         spot=spot,
         min_bid=_money(fields.get("min_bid")) if spot else ZERO,
         simulated=simulated,
-        suspicious=_suspicion(price),
+        suspicious=doubt,
     )
 
 
@@ -87,14 +85,6 @@ def _spot_price(fields: object, disk: Money) -> Decimal | None:
     """Return what the least bid and the disk cost an hour, in dollars; None when no bid is told."""
     bid = number(mapping(fields).get("min_bid"), 0, _DEAREST)
     return None if bid is None else bid + Decimal(disk.micros) / 1_000_000
-
-
-def _suspicion(price: Decimal | None) -> str:
-    if price is None:
-        return "its price is no number"
-    if not _LEAST_SENSIBLE <= price <= _MOST_SENSIBLE:
-        return f"its price is outside ${_LEAST_SENSIBLE} to ${_MOST_SENSIBLE} an hour"
-    return ""
 
 
 def _storage_price(fields: object, disk_gb: int | Decimal) -> Money:
@@ -150,12 +140,6 @@ def lacking(rights: Collection[str]) -> tuple[str, ...]:
     return ("write",) if set(rights) == {"read"} else ()
 
 
-def instance_id(value: object) -> str:
-    """Return an instance's id as digits; "" when `value` is none."""
-    known = integer(value, 1, _LARGEST_ID)
-    return "" if known is None else str(known)
-
-
 def label(row: object) -> str:
     """Return the row's label, "" when it has none."""
     return clean(mapping(row).get("label"), 256)
@@ -164,7 +148,7 @@ def label(row: object) -> str:
 def instance(row: object) -> Instance | None:
     """Read one instance; None when it has no id. A row with other damage stays: whatever exists may bill."""
     fields = mapping(row)
-    known = instance_id(fields.get("id"))
+    known = digits(fields.get("id"))
     if not known:
         return None
     state = _state(fields)
@@ -177,7 +161,7 @@ def instance(row: object) -> Instance | None:
         price=_price_now(fields, state),
         gpu=clean(fields.get("gpu_name"), 60),
         gpu_count=integer(fields.get("num_gpus"), 0, _MOST_GPUS) or 0,
-        machine=instance_id(fields.get("machine_id")),
+        machine=digits(fields.get("machine_id")),
         status=clean(fields.get("status_msg"), 300),
         endpoints=_endpoints(fields),
         started=dt.datetime.fromtimestamp(float(started), dt.timezone.utc) if started else None,
@@ -209,8 +193,8 @@ def _price_now(fields: object, state: InstanceState) -> Money:
     if state is InstanceState.STOPPED:
         disk = number(row.get("disk_space"), 0, 1_000_000) or Decimal(0)
         return _storage_price(row, disk)
-    price = number(row.get("dph_total"), 0, _DEAREST)
-    return _money(row.get("dph_base")) if price is None else Money.dollars(price)
+    told = number(row.get("dph_total"), 0, _DEAREST)
+    return _money(row.get("dph_base")) if told is None else Money.dollars(told)
 
 
 def _endpoints(fields: object) -> tuple[Endpoint, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
     from gpuplug.sandbox.market import Market
 
 USER_ID = 4711
+MOST_CHARGES = 500
+
+
+def _within(row: dict[str, Any], filters: dict[str, Any]) -> bool:
+    """Tell whether a charge is of the type and of the days that were asked for."""
+    days = filters.get("day", {})
+    types = filters.get("type", {}).get("in", [row["type"]])
+    return bool(
+        row["type"] in types and row["end"] >= days.get("gte", 0) and row["start"] <= days.get("lte", row["end"])
+    )
+
+
 KEY_ID = 1
 
 
@@ -106,9 +119,24 @@ class User:
         del self._market.account.ssh_keys[self._known_key(request)]
         return web.json_response(DONE)
 
-    async def _charges(self, _request: web.Request) -> web.Response:
+    async def _charges(self, request: web.Request) -> web.Response:
+        try:
+            filters = json.loads(request.query.get("select_filters") or "{}")
+            limit, first = int(request.query.get("limit", "20")), int(request.query.get("after_token") or "0")
+        except ValueError:
+            raise invalid("select_filters is JSON, limit and after_token are numbers") from None
+        if not isinstance(filters, dict) or not 1 <= limit <= MOST_CHARGES:
+            raise invalid(f"select_filters is an object, limit is 1 to {MOST_CHARGES}")
+        rows = [row for row in self._charge_rows() if _within(row, filters)]
+        following = first + limit
+        token = str(following) if following < len(rows) else None
+        page = rows[first:following]
+        answer = {"success": True, "count": len(page), "total": len(rows), "next_token": token}
+        return web.json_response({**answer, "results": page})
+
+    def _charge_rows(self) -> list[dict[str, Any]]:
         wall = self._market.clock.wall()
-        rows = [
+        return [
             {
                 "start": row["started"],
                 "end": wall,
@@ -121,8 +149,6 @@ class User:
             }
             for row in self._market.rows()
         ]
-        answer = {"success": True, "count": len(rows), "total": len(rows), "next_token": None}
-        return web.json_response({**answer, "results": rows})
 
     async def _invoices(self, _request: web.Request) -> web.Response:
         answer: dict[str, Any] = {"success": True, "count": 0, "total": 0, "next_token": None, "results": []}
