@@ -10,7 +10,7 @@ PANEL := src/gpuplug/static/panel.js
 FRONT := $(if $(NPM),$(PANEL))
 FRONT_CHECKED := $(if $(NPM),labextension/node_modules/.checked)
 
-.PHONY: demo test soak check format front lab bench colab clean
+.PHONY: demo test soak soak-ssh check format front lab bench colab clean
 
 demo: .venv/demo ## run the first notebook on a rented (make-believe) GPU and print what it shows
 	$(BIN)/gpuplug sandbox run --seed 7 -- $(BIN)/python notebooks/show.py notebooks/01_first_cell.ipynb
@@ -21,6 +21,9 @@ test: .venv/test $(FRONT) $(FRONT_CHECKED) ## run all tests; they mostly wait fo
 
 soak: .venv/test ## the money protocol in GP_SEEDS simulated lives (100000) from seed GP_FIRST on, or GP_PLAN once
 	$(BIN)/python tests/sim/soak.py
+
+soak-ssh: .venv/test ## GP_LIVES lives (60) of machines with the real sshd and the real switch, from seed GP_FIRST on
+	$(BIN)/python tests/soak_ssh.py
 
 check: .venv/test $(FRONT_CHECKED) ## format, lint, types, layers, drawing
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ from typing import Callable, Dict, Optional, Tuple
 from . import wire
 from .environment import Python
 from .files import FileStore
+from .gauges import Gauges
 from .probe import probe
 from .runner import Runner, is_id
 from .snapshot import Snapshot
@@ -26,15 +27,17 @@ class Bulk:
         switch: what the instance's end is decided by.
         python: what the kernel runs on.
         busy: returns how many cells run or wait in all kernels.
+        gauges: tells how the GPUs are doing.
     """
 
     slow = frozenset(("probe", "manifest", "put", "commit", "hash", "get", "list"))
 
-    def __init__(self, runner: Runner, switch: Switch, python: Python, busy: Callable[[], int]) -> None:
+    def __init__(self, runner: Runner, switch: Switch, python: Python, busy: Callable[[], int], gauges: Gauges) -> None:
         self._runner = runner
         self._switch = switch
         self._python = python
         self._busy = busy
+        self._gauges = gauges
         self._files = FileStore(runner.work, runner.folder)
         self._quick: Dict[str, Callable[[wire.Header, bytes], Answer]] = {
             "ping": self._ping,
@@ -84,6 +87,7 @@ class Bulk:
             "beat_age": self._switch.beat_age(),
             "lease_left": self._switch.lease_left(),
             "unfetched": self._switch.unfetched.count(),
+            "gauges": self._gauges.read(),
         }, b""
 
     def _terms(self, header: wire.Header, _payload: bytes) -> Answer:

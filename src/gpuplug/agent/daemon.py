@@ -12,6 +12,7 @@ from . import wire
 from .bulk import Answer, Bulk
 from .clients import Client
 from .environment import Python, choose, variables
+from .gauges import Gauges
 from .journal import Journal
 from .loop import Loop
 from .process import KernelProcess, OnEvent, OnOutput
@@ -81,6 +82,7 @@ class Daemon:
         self._switch = Switch(place.state)
         self._looker = Worker(self.loop, "changed files")
         self._worker = Worker(self.loop, "requests")
+        self._gauges = Gauges()
         self._runners: Dict[str, Runner] = {}
         self._bulks: Dict[Runner, Bulk] = {}
         self._clients: List[Client] = []
@@ -179,7 +181,7 @@ class Daemon:
     def bulk(self, runner: Runner) -> Bulk:
         """Return what answers requests for `runner`."""
         if runner not in self._bulks:
-            self._bulks[runner] = Bulk(runner, self._switch, self.python, self._busy)
+            self._bulks[runner] = Bulk(runner, self._switch, self.python, self._busy, self._gauges)
         return self._bulks[runner]
 
     def work(self, bulk: Bulk, header: wire.Header, payload: bytes, done: Callable[[Answer], None]) -> None:

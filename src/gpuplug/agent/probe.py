@@ -19,9 +19,9 @@ _IPYTHON = "import importlib.metadata as m; print(m.version('ipython'))"
 def probe(python: Python, work: str) -> Dict[str, Any]:
     """Return the answer to `probe`. Blocks up to 15 s."""
     end = time.monotonic() + _SMI_S
-    rows = _output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"], end)
-    cuda = _CUDA.search(_output(["nvidia-smi"], end)) if rows else None
-    ipython = _output([python.path, "-c", _IPYTHON], time.monotonic() + _PYTHON_S).strip()
+    rows = output(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"], end)
+    cuda = _CUDA.search(output(["nvidia-smi"], end)) if rows else None
+    ipython = output([python.path, "-c", _IPYTHON], time.monotonic() + _PYTHON_S).strip()
     return {
         "python": python.version,
         "ipython": ipython or None,
@@ -42,7 +42,7 @@ def gpus(rows: str) -> List[List[Any]]:
     return found
 
 
-def _output(command: List[str], end: float) -> str:
+def output(command: List[str], end: float) -> str:
     """Return what `command` prints until `end`, "" when it fails. A driver that hangs is not waited for."""
     try:
         child = subprocess.Popen(

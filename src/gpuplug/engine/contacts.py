@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.engine.gauging import readings
 from gpuplug.errors import LedgerError
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ class Contacts:
             busy, waiting = 1, 0
         # Results that nobody has are no reason to take an instance for left alone either.
         self._note(busy + waiting)
+        self._gauge(health)
+
+    def _gauge(self, health: Mapping[str, Any]) -> None:
+        told = readings(health)
+        if told is not None:
+            age_s, gauges = told
+            with contextlib.suppress(LedgerError):  # nothing but a display is older for it
+                self._ledger.gauges.keep(self._label, self._clock.now().timestamp() - age_s, gauges)
 
     def _note(self, busy: int) -> None:
         now = self._clock.monotonic()

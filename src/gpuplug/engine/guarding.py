@@ -83,6 +83,11 @@ def told(live: Live, talk: Talk) -> Live:
     return live
 
 
+def _ends(health: Mapping[str, Any]) -> bool:
+    """Tell whether the switch is ending the instance: one that still answers is ended from here too, should the switch fail."""
+    return str(health.get("switch")).startswith("ending ")
+
+
 class Guard:
     """Ends what would not end itself; by heartbeats, so that no further question is asked. Thread-safe.
 
@@ -157,18 +162,19 @@ class Guard:
         why = why_unguarded(live)
         with self._lock:
             label = live.lease.label
-            if not why or health.get("busy") != 0 or label in self._used or label in self._ended:
+            if not (why or _ends(health)) or health.get("busy") != 0 or label in self._used or label in self._ended:
                 self._idle_since.pop(label, None)
                 return
             idle_s = self._clock.monotonic() - self._idle_since.setdefault(label, self._clock.monotonic())
-            kept = health.get("unfetched") or (
-                health.get("switch") != KILLED and idle_s < min(IDLE_S, live.lease.lease_s)
-            )
+            at_once = health.get("switch") == KILLED or _ends(health)
+            kept = health.get("unfetched") or (not at_once and idle_s < min(IDLE_S, live.lease.lease_s))
             if kept and seconds_left(live.lease, self._clock) > 0:
                 return
-            self._ended[label] = why
+            self._ended[label] = why or "its time was over"
         # A heartbeat must not wait for proofs.
-        thread = threading.Thread(target=self._finish, args=(live.lease, why), name="gpuplug-guard", daemon=True)
+        thread = threading.Thread(
+            target=self._finish, args=(live.lease, self._ended[label]), name="gpuplug-guard", daemon=True
+        )
         self._threads.append(thread)
         thread.start()
 

@@ -72,7 +72,10 @@ def fetch(live: Live, options: Options, talk: Talk) -> Live:
     """
     from gpuplug.engine.running import Ran, Show, bring_home  # noqa: PLC0415 - one direction only
 
-    waiting = json.loads(live.session.request("unfetched").payload)
+    reply = live.session.request("unfetched")
+    if reply.header.get("ok") is not True:
+        return live  # an agent of an earlier version, which keeps no results
+    waiting = json.loads(reply.payload)
     if not isinstance(waiting, list) or not all(isinstance(cell, str) for cell in waiting):
         raise AgentError("the agent names no list of cells whose results wait")
     cells = {cell: Ran(cell) for cell in waiting}

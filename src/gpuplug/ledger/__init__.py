@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gpuplug.ledger.gauges import Gauge, GaugeBook
     from gpuplug.ledger.glance import nothing_today
     from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.periods import PERIODS, zone
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger.store import Ledger
 
 _PARTS = {
+    "gauges": ("Gauge", "GaugeBook"),
     "glance": ("nothing_today",),
     "orders": ("Order", "OrderBook"),
     "periods": ("PERIODS", "zone"),
@@ -41,6 +43,8 @@ __all__ = [
     "HOLD_S",
     "PERIODS",
     "CellRow",
+    "Gauge",
+    "GaugeBook",
     "Lease",
     "Ledger",
     "Order",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, notices, orders, prices
+from gpuplug.ledger import copying, gauges, notices, orders, prices
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -110,6 +111,11 @@ class Ledger:
     def prices(self) -> prices.PriceBook:
         """The pages about prices."""
         return prices.PriceBook(self._write, self._query)
+
+    @property
+    def gauges(self) -> gauges.GaugeBook:
+        """The pages about how GPUs are doing."""
+        return gauges.GaugeBook(functools.partial(self._write, durable=False), self._query)
 
     @property
     def orders(self) -> orders.OrderBook:
@@ -373,7 +379,7 @@ class Ledger:
         for older in range(version or _SCHEMA_VERSION, _SCHEMA_VERSION):
             for statement in _MIGRATIONS[older].split(";"):
                 connection.execute(statement)
-        for (
-            statement
-        ) in f"{_SCHEMA}{prices.SCHEMA}{orders.SCHEMA}{notices.SCHEMA}PRAGMA user_version={_SCHEMA_VERSION}".split(";"):
+        schemas = (_SCHEMA, prices.SCHEMA, orders.SCHEMA, notices.SCHEMA, gauges.SCHEMA)
+        for statement in "".join(schemas).split(";"):
             connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")

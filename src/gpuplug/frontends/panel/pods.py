@@ -137,7 +137,7 @@ def _of_lease(known: Known, lease: Lease, state: str) -> dict[str, Any]:
         "hard_ends": moment(lease.hard_end) if lasts and lease.hard_s else None,
         "hard_s": lease.hard_s or None,
         "busy": lease.busy,
-        "gauges": known.gauges.get(lease.label),
+        "gauges": known.gauges.get(lease.label) if state == "running" else None,
     }
 
 

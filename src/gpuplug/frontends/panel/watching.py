@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
@@ -18,7 +18,7 @@ from gpuplug.engine.reconciling import Finding, Reaper
 from gpuplug.errors import GpuplugError, UnknownNameError
 from gpuplug.frontends.panel import offers, state
 from gpuplug.frontends.panel.asking import Asker
-from gpuplug.frontends.panel.fields import moment
+from gpuplug.frontends.panel.fields import moment, text
 from gpuplug.frontends.panel.known import Failure, Known, Listing
 from gpuplug.frontends.panel.looking import Lookers
 from gpuplug.frontends.panel.pods import pairs, state_of
@@ -224,10 +224,20 @@ class Watcher:
             dict(self._traits),
             self._keys(),
             self._since,
-            {},
+            self._gauges(),
             self._operations(),
             dict(self._findings),
         )
+
+    def _gauges(self) -> dict[str, dict[str, Any]]:
+        try:
+            found = self._looker.ledger.gauges.all()
+        except GpuplugError:
+            return {}  # told as the ledger's failure
+        return {
+            label: {"at": moment(at), "gpus": [{**asdict(each), "name": text(each.name)} for each in gpus]}
+            for label, (at, gpus) in found.items()
+        }
 
     def _read_ledger(self, now: float) -> tuple[tuple[Lease, ...] | None, tuple[CellRow, ...]]:
         since, _ = shown_days(now)[0]
