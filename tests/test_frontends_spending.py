@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from frontends_kit import kernel
 from test_ledger import lease as a_lease
 
 from gpuplug.frontends.cli import main
@@ -138,3 +139,16 @@ def test_the_days_are_drawn_as_bars_in_a_notebook(monkeypatch: pytest.MonkeyPatc
     (data,) = shown
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert data["text/plain"] == "in words"
+
+
+def test_in_a_notebook_a_budget_is_lowered_freely_and_raised_by_a_person_only(tmp_path: Path) -> None:
+    with kernel(tmp_path) as page:
+        first = page.run("%gpu budget 5/day")
+        assert "only a person may raise it" in str(first.reply)
+        assert "gpuplug budget 5/day" in str(first.reply)
+        asked = page.run("%gpu budget 5/day", answers=["y"])
+        assert "$5.00 a day" in asked.out
+        assert "$3.00 a day" in page.run("%gpu budget 3/day").out
+        assert "only a person may raise it" in str(page.run("%gpu budget off/day").reply)
+        assert "ConsentError" in str(page.run("%gpu budget 4/day", answers=["n"]).reply)
+        assert "standing budget: $3.00 a day, " in page.run("%gpu").out

@@ -51,6 +51,7 @@ def test_the_request_reaches_the_agent_whole() -> None:
         "modules": [["np", "numpy"]],
         "folders": ["lib"],
         "budget_s": None,
+        "unfetched": None,
     }
 
 

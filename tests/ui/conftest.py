@@ -28,8 +28,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - where there is no browser nothing is imported
+    from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415 - where there is no browser nothing is imported
 
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         shown = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield shown

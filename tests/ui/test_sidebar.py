@@ -50,7 +50,9 @@ def test_a_machine_is_rented_used_paid_and_ended_from_the_sidebar(sidebar: Page,
     command(sidebar, "notebook:run-all-cells")
     expect(sidebar.locator(".jp-CodeCell").nth(1)).to_contain_text("step 1", timeout=60_000)
     tab(sidebar, "jobs")
-    expect(sidebar.locator(f"{PANEL} .gp-job").last).to_contain_text("done")
+    jobs = sidebar.locator(f"{PANEL} .gp-job")
+    expect(jobs.last).to_contain_text("done")
+    expect(jobs.first).to_contain_text("running", timeout=30_000)
     assert lab.market.meter()["billing_now"] == 1, "the cell did not run on the machine that the sidebar rented"
     wait_until(lambda: spent(sidebar) > before, 30)
 
@@ -66,7 +68,12 @@ def test_a_machine_is_rented_used_paid_and_ended_from_the_sidebar(sidebar: Page,
     sidebar.wait_for_function("() => document.body.dataset.jpThemeLight === 'true'")
     sidebar.wait_for_selector("#jupyterlab-splash", state="detached")
 
-    # The kernel is busy with a cell of ten minutes all the while.
+    tab(sidebar, "jobs")
+    act(sidebar, re.compile("^Cancel"))
+    expect(sidebar.locator(".jp-CodeCell").nth(2)).to_contain_text("KeyboardInterrupt", timeout=60_000)
+    expect(jobs.first).not_to_contain_text("running", timeout=30_000)
+
+    tab(sidebar, "pods")
     act(sidebar, re.compile("^Destroy"))
     sidebar.get_by_role("dialog").get_by_role("button", name="Destroy").click()
     expect(pod(sidebar)).to_contain_text("gone (verified)", timeout=60_000)
@@ -77,12 +84,16 @@ def test_a_machine_is_rented_used_paid_and_ended_from_the_sidebar(sidebar: Page,
     assert faults(sidebar) == []
 
 
-def test_the_panel_is_where_it_was_after_a_reload(sidebar: Page) -> None:
+def saved_sidebars(lab: Lab) -> list[str]:
+    """Return what stands in front on the left in each layout that JupyterLab has saved; it does so a while after a change."""
+    spaces = lab.ask("GET", "lab/api/workspaces")["workspaces"]["values"]
+    return [each["data"].get("layout-restorer:data", {}).get("left", {}).get("current", "") for each in spaces]
+
+
+def test_the_panel_is_where_it_was_after_a_reload(sidebar: Page, lab: Lab) -> None:
     tab(sidebar, "prices")
     sidebar.get_by_label("GPU", exact=True).fill("4090")
-    sidebar.wait_for_function("() => window.jupyterapp.shell.leftCollapsed === false")
-    sidebar.evaluate("() => window.jupyterapp.shell.restored")
-    sidebar.wait_for_timeout(1500)  # JupyterLab itself saves the layout a second later
+    wait_until(lambda: "gpuplug-panel" in saved_sidebars(lab), 30)
     sidebar.goto(sidebar.url.replace("reset", "again"))
     settled(sidebar)
     expect(sidebar.locator(f"{PANEL} .gp-offer").first).to_contain_text("4090")

@@ -34,6 +34,7 @@ def test_the_widget_agrees_with_the_sidebar_and_ends_a_machine_while_its_kernel_
     expect(page.locator(".jp-CodeCell").nth(2)).to_contain_text("step 1", timeout=60_000)
     for root in (WIDGET, PANEL):
         expect(pod(page, root)).to_contain_text("running", timeout=60_000)
+        expect(pod(page, root)).to_contain_text("a cell runs", timeout=30_000)
         expect(page.locator(f"{root} .gp-head")).to_contain_text("make-believe")
     number = re.compile(r"#\d+")
     seen = [number.findall(pod(page, root).inner_text()) for root in (WIDGET, PANEL)]

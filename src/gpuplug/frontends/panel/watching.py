@@ -317,7 +317,13 @@ class Watcher:
         else:
             seen = {row.instance.label: row.instance for row in rows if row.instance}
             self._listings[name] = Listing(self._clock.now().timestamp(), seen)
-        self.wake()
+        # What has not changed is told with the next look at the ledger, a second later.
+        after = self._listings[name]
+        if (before.at, before.failure) == (None, None) or (before.instances, before.failure) != (
+            after.instances,
+            after.failure,
+        ):
+            self.wake()
 
     def _reap(self) -> None:
         """End what is left alone, where that is certain, and keep what only a person can decide."""
@@ -346,8 +352,8 @@ class Watcher:
         changed = before.failure is not None or board.offers != before.board or now - before.told >= _HEARTBEAT_S
         if before.body is None and board.age_s > self._prices.period:
             self._prices.asked = _NEVER
+            self.wake()
         self._keep_prices(body, board.offers, None, changed=changed)
-        self.wake()
 
     def _failure(self, error: Exception, before: Failure | None) -> Failure:
         known = error if isinstance(error, GpuplugError) else GpuplugError(f"{type(error).__name__}: {error}")
