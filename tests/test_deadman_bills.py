@@ -13,7 +13,7 @@ from test_deadman import OWN
 
 from gpuplug import config
 from gpuplug.engine.consent import worst_case
-from gpuplug.engine.running import SWITCH_GRACE_S
+from gpuplug.engine.purse import SWITCH_GRACE_S
 from gpuplug.sandbox.meter import Meter
 from gpuplug.types import Money
 
