@@ -167,6 +167,17 @@ class Kernel:
                     self._client.input(waiting.pop(0))
         return shown
 
+    def tab(self, code: str) -> list[str]:
+        """Return how `code`, with the cursor at its end, reads after Tab, for each of the completions offered."""
+        sent = self._client.complete(code)
+        end = time.monotonic() + CELL_S
+        while time.monotonic() < end:
+            for channel, raw in self._arrived():
+                if channel == "shell" and raw["parent_header"].get("msg_id") == sent:
+                    found = raw["content"]
+                    return [code[: found["cursor_start"]] + match for match in found["matches"]]
+        raise AssertionError("the kernel completed nothing")
+
     def _arrived(self) -> Iterator[tuple[str, dict[str, Any]]]:
         ready = dict(self._poller.poll(_POLL_MS))
         for name, channel in self._channels.items():

@@ -148,6 +148,7 @@ def running_lab(home: Path, source: RunningMarket, address: Address | None = Non
         ),
         *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={work}", f"--ServerApp.base_url={PREFIX}"),
         *("--ServerApp.jpserver_extensions={'gpuplug': True}", "--ServerApp.allow_unauthenticated_access=False"),
+        "--KernelManager.autorestart=False",  # a kernel that was killed stays dead
         *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
     ]
     url, log = f"http://127.0.0.1:{port}{PREFIX}", home / "jupyter.log"

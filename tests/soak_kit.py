@@ -105,7 +105,7 @@ def live(life: Life, place: RunningMarket, folder: Path) -> Seen:
     command += [life.line, str(life.cell_s), f"word-{life.seed}"]
     with (folder / "errors").open("w+") as errors:
         client = subprocess.Popen(
-            command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0
         )
         try:
             _go_wrong(life, place, client, seen, folder)
@@ -119,7 +119,7 @@ def live(life: Life, place: RunningMarket, folder: Path) -> Seen:
     return seen
 
 
-def _go_wrong(life: Life, place: RunningMarket, client: subprocess.Popen[str], seen: Seen, folder: Path) -> None:
+def _go_wrong(life: Life, place: RunningMarket, client: subprocess.Popen[bytes], seen: Seen, folder: Path) -> None:
     _await(client, "running")
     began = time.monotonic()
     if life.fault == "killed under a cell":
@@ -205,17 +205,17 @@ def _below(ancestor: int, pid: int) -> bool:
     return False
 
 
-def _await(client: subprocess.Popen[str], word: str) -> None:
+def _await(client: subprocess.Popen[bytes], word: str) -> None:
     assert client.stdout is not None
     deadline = time.monotonic() + _STEP_S
     while (line := _line(client.stdout, deadline)) != word:
         assert line or client.poll() is None, f"the client ended before it was {word}"
 
 
-def _line(stream: IO[str], deadline: float) -> str:
+def _line(stream: IO[bytes], deadline: float) -> str:
     ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
     assert ready, "the client says nothing"
-    return stream.readline().strip()
+    return stream.readline().decode().strip()  # unbuffered: a line in a buffer would not wake the wait
 
 
 def _until(condition: Callable[[], bool], limit_s: float, what: str) -> None:

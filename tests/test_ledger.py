@@ -160,6 +160,18 @@ def test_a_ledger_of_the_version_before_is_taken_over_with_all_that_it_knows(tmp
     ledger.close()
 
 
+def test_a_table_that_a_ledger_lacks_is_made_when_it_is_opened(tmp_path: Path) -> None:
+    Ledger(tmp_path, FakeClock()).intend(lease("a"))
+    path = tmp_path / "ledger.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE notices")
+    connection.close()
+    again = Ledger(tmp_path, FakeClock())
+    assert again.notices.first("day", 0.0, 50)
+    assert not again.notices.first("day", 0.0, 50)
+    assert again.open_leases() == [lease("a")]
+
+
 def test_a_ledger_of_before_the_first_release_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "ledger.sqlite3") as connection:
         connection.execute("PRAGMA user_version=1")

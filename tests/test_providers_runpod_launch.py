@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,6 +119,13 @@ def test_a_network_volume_pins_the_data_center(market: Parts) -> None:
     body = sent(api)
     assert body["mounts"] == {"network": [{"volumeId": "agv6w2qcg7", "path": "/workspace"}]}
     assert body["dataCenterIds"] == ["EU-RO-1"]
+
+
+def test_a_region_pins_the_data_centers_of_it(market: Parts) -> None:
+    api, runpod, _ = market
+    api.on(CREATE, Answer(pod_row(), 201))
+    runpod.launch(replace(offer(), places=("EU-RO-1", "EU-SE-1")), spec(), LABEL)
+    assert sent(api)["dataCenterIds"] == ["EU-RO-1", "EU-SE-1"]
 
 
 @pytest.mark.parametrize("detail", [NO_CAPACITY, "This machine does not have the resources to deploy your pod."])

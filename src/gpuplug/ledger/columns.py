@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -33,8 +34,9 @@ def _column(value: object) -> object:
     return value
 
 
+@functools.lru_cache(maxsize=1024)
 def from_row(row: tuple[Any, ...]) -> Lease:
-    """Return the lease of a row.
+    """Return the lease of a row; a row that was read before costs nothing, since most of a ledger never changes again.
 
     Raises:
         ValueError: it makes no sense: a damaged file, or somebody else's row.

@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, gauges, notices, orders, prices
+from gpuplug.ledger import copying, gauges, notices, orders, prices, schema
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -19,38 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-_SCHEMA_VERSION = 3
 _BUSY_S = 10.0
-_MAY_BILL = "what was rented before may bill on"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS leases(
-  label TEXT PRIMARY KEY, provider TEXT NOT NULL, notebook TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL,
-  gpu TEXT NOT NULL, gpu_count INTEGER NOT NULL, machine TEXT NOT NULL, price INTEGER NOT NULL,
-  stopped_price INTEGER NOT NULL, host_key TEXT NOT NULL, nonce TEXT NOT NULL, lease_s INTEGER NOT NULL,
-  hard_s INTEGER NOT NULL, created REAL NOT NULL, instance_id TEXT NOT NULL, rotated INTEGER NOT NULL,
-  simulated INTEGER NOT NULL, ended REAL, note TEXT NOT NULL, sent_key TEXT NOT NULL, vram_mb INTEGER NOT NULL,
-  cuda TEXT NOT NULL, bid INTEGER NOT NULL, rates TEXT NOT NULL, contact REAL, busy INTEGER NOT NULL DEFAULT 0,
-  begun REAL, owner TEXT NOT NULL DEFAULT '', token TEXT NOT NULL DEFAULT '', expires REAL NOT NULL DEFAULT 0) STRICT;
-CREATE INDEX IF NOT EXISTS leases_by_state ON leases(state);
-CREATE TABLE IF NOT EXISTS cells(
-  id TEXT PRIMARY KEY, label TEXT NOT NULL, notebook TEXT NOT NULL, started REAL NOT NULL, seconds REAL NOT NULL,
-  cost INTEGER NOT NULL, status TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS bad_hosts(
-  provider TEXT NOT NULL, machine TEXT NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL,
-  PRIMARY KEY(provider, machine)) STRICT;
-"""
-# What a ledger of each version lacks of the next one; a row of old knows nothing of contacts.
-_MIGRATIONS = {
-    2: """
-ALTER TABLE leases ADD COLUMN contact REAL;
-ALTER TABLE leases ADD COLUMN busy INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE leases ADD COLUMN begun REAL;
-ALTER TABLE leases ADD COLUMN owner TEXT NOT NULL DEFAULT '';
-ALTER TABLE leases ADD COLUMN token TEXT NOT NULL DEFAULT '';
-ALTER TABLE leases ADD COLUMN expires REAL NOT NULL DEFAULT 0;
-""",
-}
 _MOVABLE = frozenset(COLUMNS) - {"label", "rates"}
+_SELECT = f"SELECT {','.join(COLUMNS)} FROM leases"  # noqa: S608 - constants
 _FINAL = ",".join(f"'{state.value}'" for state in FINAL)
 _OPEN = f"state NOT IN ({_FINAL})"
 _WITHOUT_INSTANCE = f"state IN ('{State.INTENT.value}', '{State.UNKNOWN.value}')"
@@ -290,7 +261,7 @@ class Ledger:
         return sum(costs, ZERO)
 
     def _leases(self, where: str, *arguments: object) -> list[Lease]:
-        query = f"SELECT {','.join(COLUMNS)} FROM leases WHERE {where} ORDER BY created"  # noqa: S608 - constants
+        query = f"{_SELECT} WHERE {where} ORDER BY created"
         with self._reading():
             return [from_row(row) for row in self._connection().execute(query, arguments).fetchall()]
 
@@ -304,7 +275,9 @@ class Ledger:
     def _write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         with self._reading():
             connection = self._connection()
-            connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            if getattr(self._local, "durable", None) is not durable:
+                connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._local.durable = durable
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -324,7 +297,7 @@ class Ledger:
         hint = "`%gpu ls` and `%gpu down ID` ask the providers alone; `%gpu doctor --mend` sets a damaged file aside"
         if "locked" in str(error):
             hint = f"another process has held it for {_BUSY_S:.0f} s; `fuser {self.path}` tells which"
-        billing = _MAY_BILL if self.exists else ""
+        billing = schema.MAY_BILL if self.exists else ""
         return LedgerError(f"the ledger {self.path} cannot be used: {error}", billing=billing, hint=hint)
 
     def _connection(self) -> sqlite3.Connection:
@@ -341,45 +314,8 @@ class Ledger:
             self.path.touch(mode=0o600)
         connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            self._prepare(connection)
+            schema.prepare(connection, self.path)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Make the tables, or bring those of an older version up to date; of two processes one does it."""
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            self._migrate(connection)
-            connection.execute("COMMIT")
-        except sqlite3.OperationalError:
-            # Read-only, full or held by another process: what is there can be read all the same, and who writes is told.
-            if version != _SCHEMA_VERSION:
-                raise
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > _SCHEMA_VERSION:
-            raise LedgerError(
-                f"the ledger {self.path} was written by a newer gpuplug (schema {version})",
-                billing=_MAY_BILL,
-                hint="pip install -U gpuplug",
-            )
-        if version and version < min(_MIGRATIONS):
-            raise LedgerError(
-                f"the ledger {self.path} is of a time before the first release (schema {version})",
-                billing=_MAY_BILL,
-                hint="move it away to start a new one",
-            )
-        for older in range(version or _SCHEMA_VERSION, _SCHEMA_VERSION):
-            for statement in _MIGRATIONS[older].split(";"):
-                connection.execute(statement)
-        schemas = (_SCHEMA, prices.SCHEMA, orders.SCHEMA, notices.SCHEMA, gauges.SCHEMA)
-        for statement in "".join(schemas).split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")

@@ -52,6 +52,7 @@ def _offer(row: list[Any]) -> Offer:
     values = dict(zip(_FIELDS, row, strict=True))
     for name in _MONEY:
         values[name] = Money(values[name])
+    values["places"] = tuple(values["places"])
     values["cloud"] = Cloud(values["cloud"]) if values["cloud"] else None
     return Offer(**values)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import sys
 import threading
@@ -104,7 +105,7 @@ class HttpClient:
             raise ReplyError(f"{self._host} names an address that is not called: {clean(url)!r}")
         lines = _Lines(trust_environment=not local)
         try:
-            request = lines.build("GET", url, {}, None, auth=None)
+            request = lines.build("GET", httpx.URL(url), None, auth=None)
             raw = lines.fetch(request, min(seconds, self._deadline_s), limit, fresh=True)
         except httpx.InvalidURL as error:
             raise ReplyError(f"{self._host} names an address that is none: {clean(url)!r}") from error
@@ -145,7 +146,7 @@ class HttpClient:
         url = self._base + call.route.replace("{id}", quote(call.target, safe=""))
         content = None if call.body is None else json.dumps(call.body, allow_nan=False)
         auth = _Bearer(self._key) if self._key else None
-        return lines.build(call.method, url, call.query, content, auth=auth)
+        return lines.build(call.method, _address(url, tuple(call.query.items())), content, auth=auth)
 
     def _exchange(self, call: Call, seconds: float) -> _Raw:
         # A server may close an idle connection at any moment: then the fate of a request on it is unknown.
@@ -231,25 +232,9 @@ class _Lines:
         self._closed = False
         self._tls: ssl.SSLContext | None = None
 
-    def build(
-        self,
-        method: str,
-        url: str,
-        query: Mapping[str, str],
-        content: str | None,
-        *,
-        auth: httpx.Auth | None,
-    ) -> _Request:
-        headers = {
-            "User-Agent": f"gpuplug/{sys.modules['gpuplug'].__version__}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-        }
-        if content is not None:
-            headers["Content-Type"] = "application/json"
-        params = dict(query) or None
-        message = httpx.Request(method, url, params=params, content=content, headers=headers)
-        return _Request(message, auth)
+    def build(self, method: str, url: httpx.URL, content: str | None, *, auth: httpx.Auth | None) -> _Request:
+        headers = _headers(with_body=content is not None)
+        return _Request(httpx.Request(method, url, content=content, headers=headers), auth)
 
     def fetch(self, request: _Request, seconds: float, limit: int, *, fresh: bool) -> _Raw:
         end = time.monotonic() + seconds
@@ -364,6 +349,23 @@ class _Line:
         if self._socket is not None:
             with contextlib.suppress(OSError):  # gone already
                 self._socket.shutdown(2)
+
+
+@functools.lru_cache(maxsize=256)
+def _address(url: str, query: tuple[tuple[str, str], ...]) -> httpx.URL:
+    """Parse an address once: the same few are called again and again, and parsing is most of what a call costs here."""
+    return httpx.URL(url, params=dict(query)) if query else httpx.URL(url)
+
+
+@functools.cache
+def _headers(*, with_body: bool) -> httpx.Headers:
+    """Return what every request says; each request takes a copy."""
+    headers = {
+        "User-Agent": f"gpuplug/{sys.modules['gpuplug'].__version__}",
+        "Accept": "application/json",
+        "Accept-Encoding": "gzip",
+    }
+    return httpx.Headers({**headers, "Content-Type": "application/json"} if with_body else headers)
 
 
 def _heard(response: httpx.Response, limit: int) -> bytes:

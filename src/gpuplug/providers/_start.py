@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import importlib.resources
 import re
@@ -82,6 +83,7 @@ def _plain(name: str, value: str) -> str:
     return value
 
 
+@functools.cache
 def _payload() -> str:
     """Both scripts as one: the switch is written to its file, then the rest runs."""
     target = '"${GP_HOME:-${HOME:-/root}}/.gpuplug/deadman.sh'

@@ -116,7 +116,8 @@ class Offer:
     `price` is the true price per hour: GPU and the disk that the query asked for; of a spot offer, at `min_bid`.
     `min_bid` is the least that must be bid per hour for the whole machine, without its disk. `disk_price` is what of
     `price` is the disk's, `stopped_price` what it costs at rest.
-    `id` may be short-lived; `machine` is the provider's lasting name of the same machine.
+    `id` may be short-lived; `machine` is the provider's lasting name of the same machine. `places` are the provider's
+    names of where it is to be made; empty: wherever there is one.
     """
 
     provider: str
@@ -135,6 +136,7 @@ class Offer:
     stopped_price: Money = ZERO
     cuda: str = ""
     region: str = ""
+    places: tuple[str, ...] = ()
     direct_ports: int = 0
     cloud: Cloud | None = None
     spot: bool = False

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 from gpuplug.config import places
 from gpuplug.errors import LedgerError
 from gpuplug.frontends import opening
+from gpuplug.frontends.magics import tab
 from gpuplug.ledger import nothing_today
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def load(shell: InteractiveShell) -> None:
     for kind, name in _MAGICS:
         shell.register_magic_function(Magic(door, kind), kind, name)
     shell.input_transformers_cleanup.append(_with_body)
+    tab.attach(shell, lambda: door.commands.engine)
     door.greet(told=told)
 
 
@@ -122,5 +124,6 @@ def unload(shell: InteractiveShell) -> None:
     if magic.door.close():
         _TOLD[shell] = shell.execution_count
     shell.input_transformers_cleanup.remove(_with_body)
+    tab.detach(shell)
     for kind, name in _MAGICS:
         registered[kind].pop(name, None)

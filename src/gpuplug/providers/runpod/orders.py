@@ -76,6 +76,9 @@ def body(offer: Offer, spec: Spec, label: str, base: str, center: str) -> dict[s
         "entrypoint": ["/bin/sh"],
         "cmd": ["-c", script(spec, label, base)],
     }
+    # A limit and no preference: where none of them has room the create is refused.
+    if offer.places:
+        wanted["dataCenterIds"] = list(offer.places)
     if spec.volume_gb:
         wanted["mounts"] = {"persistent": {"size": spec.volume_gb, "path": MOUNT_PATH}}
     if spec.network_volume:

@@ -11,7 +11,7 @@ from gpuplug import gpus
 from gpuplug.errors import UnknownNameError
 from gpuplug.providers._reading import clean, integer, mapping, number, price
 from gpuplug.providers.runpod import orders, prices, rows
-from gpuplug.types import Cloud, Money, Offer, OfferList, cuda_version
+from gpuplug.types import Cloud, Money, Offer, OfferList, cuda_version, within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -165,6 +165,7 @@ def _offer(stock: Stock, query: Query, count: int, gpu: str, center: str, *, sim
     each = stock.bid if query.spot else stock.price
     total = Decimal(0) if each is None else each * count
     name = f"{stock.gpu_id}/{stock.cloud.name}"
+    places = tuple(one for one in stock.centers if any(within(one, place) for place in query.region))
     return Offer(
         provider="runpod",
         id=name,
@@ -177,7 +178,8 @@ def _offer(stock: Stock, query: Query, count: int, gpu: str, center: str, *, sim
         disk_price=prices.running(Decimal(0), orders.disk_gb(query.disk_gb), query.volume_gb),
         stopped_price=prices.stopped(query.volume_gb),
         cuda=_cuda(stock, query),
-        region=center or _region(stock.centers),
+        region=center or ", ".join(places) or _region(stock.centers),
+        places=places,
         cloud=stock.cloud,
         spot=query.spot,
         min_bid=Money.dollars(total) if query.spot else Money(0),
