@@ -252,6 +252,38 @@ def test_kernels_are_asked_to_end_before_the_instance_goes(api: Api, make: Make)
         assert ended[0] == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_a_cell_has_started_has_five_seconds_after_sigterm_before_the_instance_goes(
+    api: Api, make: Make, shell: str
+) -> None:
+    machine = make(shell=shell, lease_s=10, period="5")
+    machine.path = tools(machine.root / "bin", "sleep")
+    slept, held = machine.root / "slept", machine.root / "held"
+    # Each pause of the switch is told and, from the end on, lasts until it is let go.
+    sleep = machine.root / "bin" / "sleep"
+    real = shutil.which("sleep")
+    sleep.write_text(
+        f'#!/bin/sh\ngrep -q ending "{machine.switch}/state" 2>/dev/null || exec {real} 0.05\n'
+        f'echo "$1" >>"{slept}"\nwhile [ -e "{held}" ]; do {real} 0.05; done\n'
+    )
+    sleep.chmod(0o755)
+    machine.armed()
+    source = "import signal, sys; signal.signal(15, lambda *_: sys.exit(print('saved'))); print('up', flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as kernel:
+        assert kernel.stdout is not None
+        assert kernel.stdout.readline() == "up\n"
+        (machine.state / "kernels" / "notebook").mkdir(parents=True)
+        (machine.state / "kernels" / "notebook" / "pid").write_text(f"{kernel.pid}\n")
+        held.touch()
+        machine.uptime(1010)
+        eventually(slept.exists, "the pause before the end")
+        assert kernel.stdout.read() == "saved\n"
+    assert not api.calls("DELETE")
+    assert set(slept.read_text().split()) == {"5"}
+    held.unlink()
+    api.wait("DELETE", OWN)
+
+
 def test_a_second_start_in_the_same_boot_changes_nothing(make: Make) -> None:
     machine = make(lease_s=600)
     machine.armed()

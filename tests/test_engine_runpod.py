@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cell_kit import Notebook, notebook
+from runpod_kit import runpod_client
 from runpod_rows_kit import access, greets
 from sandbox_kit import RunningMarket, market, wait_until
 
@@ -156,3 +157,17 @@ def test_a_spot_pod_bills_what_its_reason_said_with_the_disk(nb: Notebook, place
     assert made["rate_micros"] == pytest.approx(lease.price.micros, abs=2)
     assert lease.price > lease.bid
     assert lease.rate == lease.price
+
+
+@pytest.mark.parametrize("region", ["EU", "US"])
+def test_a_pod_is_made_in_the_region_that_was_asked_for(nb: Notebook, place: RunningMarket, region: str) -> None:
+    nb.run("pass", f"-p runpod -g RTX_4090 --cloud secure --region {region} --max-price 2")
+    (lease,) = nb.engine.billing()
+    with runpod_client(place) as api:
+        assert api.get(f"/v2/pods/{lease.instance_id}").json()["dataCenterId"].startswith(region)
+
+
+def test_a_region_without_a_data_center_rents_nothing(nb: Notebook, place: RunningMarket) -> None:
+    with pytest.raises(NoOfferError, match="region"):
+        nb.run("pass", "-p runpod -g RTX_4090 --region Atlantis --max-price 2")
+    assert not place.requests("create")

@@ -27,7 +27,6 @@ from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.streams.ssh import rotate_host_key
 from gpuplug.testing import FakeClock
 from gpuplug.types import (
-    Cloud,
     GpuWish,
     Identity,
     Instance,
@@ -337,27 +336,6 @@ def test_a_network_volume_holds_its_pods_in_its_data_center(runpod: RunpodProvid
         runpod.terminate(instance_id)
         assert proven_gone(runpod, instance_id)
         assert api.delete(f"/v2/network-volumes/{volume['id']}").is_success
-
-
-def test_a_region_holds_its_pods_in_its_data_centers(runpod: RunpodProvider, sandbox: RunningMarket) -> None:
-    anywhere = runpod.offers(Query(gpus=(GpuWish("RTX_4090"),), cloud=Cloud.SECURE)).offers[0]
-    assert not anywhere.places
-    for place in ("EU", "US"):
-        wished = Query(gpus=(GpuWish("RTX_4090"),), cloud=Cloud.SECURE, region=(place,))
-        (offer,) = runpod.offers(wished).offers
-        assert offer.places
-        assert not wished.unmet(offer)
-        renting = Renting(runpod)
-        instance_id = runpod.launch(offer, renting.spec, renting.label)
-        with runpod_client(sandbox) as api:
-            assert api.get(f"/v2/pods/{instance_id}").json()["dataCenterId"].startswith(place)
-        runpod.terminate(instance_id)
-        assert proven_gone(runpod, instance_id)
-
-
-def test_a_region_with_no_data_center_is_met_by_no_offer(runpod: RunpodProvider) -> None:
-    wished = Query(gpus=(GpuWish("RTX_4090"),), cloud=Cloud.SECURE, region=("Atlantis",))
-    assert all(wished.unmet(offer) == ("region",) for offer in runpod.offers(wished).offers)
 
 
 def test_a_pod_without_a_volume_is_not_stopped(runpod: RunpodProvider) -> None:

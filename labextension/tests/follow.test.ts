@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Follower } from '../src/lab/follow';
+import { isNamed } from '../src/panel/cancel';
 import { HandWire, Heard, part, prices, push, state } from './kit';
-import { IPod, Refused } from '../src/panel/contract';
+import { IJob, IPod, Refused } from '../src/panel/contract';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -98,5 +99,48 @@ describe('the follower', () => {
     await vi.advanceTimersByTimeAsync(600_000);
     expect(wire.slot).toBeNull();
     expect(heard.states).toHaveLength(1);
+  });
+});
+
+describe('Cancel', () => {
+  const job = { id: 'j1', notebook: 'train-0123abcd' } as IJob;
+  const pressed = async (refusal: unknown, jobs: IJob[] = [job]) => {
+    const { wire, follower } = await following({ state: [() => state(1, { jobs: part(jobs) })] });
+    wire.refusal = refusal;
+    const answer = follower.ask('actions/cancel', { job: 'j1' });
+    return { wire, said: await answer.then(() => 'cancelled').catch((error: Refused) => error.refusal.hint ?? error.message) };
+  };
+  const html = (status: number) => new Refused({ message: `${status}` }, status);
+
+  it('interrupts the kernel itself where the server is missing, ill or out of reach', async () => {
+    for (const refusal of [html(404), html(500), new TypeError('offline'), new Refused({ message: 'no', reason: 'ledger' }, 503)]) {
+      const { wire, said } = await pressed(refusal);
+      expect(wire.interrupted).toEqual(['train-0123abcd']);
+      expect(said).toBe('cancelled');
+    }
+  });
+
+  it('leaves the kernel alone where the server has cancelled, or has said no', async () => {
+    for (const refusal of [null, new Refused({ message: 'no such job runs', reason: 'gone' }, 404)]) {
+      const { wire, said } = await pressed(refusal);
+      expect(wire.interrupted).toEqual([]);
+      expect(said).toBe(refusal ? 'no such job runs' : 'cancelled');
+    }
+  });
+
+  it('guesses no kernel: one that is not found, or a job that is not known, is said', async () => {
+    const hint = 'interrupt the kernel in its notebook';
+    expect((await pressed(html(500), [{ ...job, notebook: 'other-0123abcd' }])).said).toBe(hint);
+    const unknown = await pressed(html(500), []);
+    expect(unknown.said).toBe(hint);
+    expect(unknown.wire.interrupted).toEqual([]);
+  });
+
+  it('knows a notebook by the name that the ledger gives it', () => {
+    expect(isNamed('work/train.ipynb', 'train-0123abcd')).toBe(true);
+    expect(isNamed('a.b.ipynb', 'a.b-0123abcd')).toBe(true);
+    expect(isNamed(`${'x'.repeat(50)}.ipynb`, `${'x'.repeat(40)}-0123abcd`)).toBe(true);
+    expect(isNamed('work/train2.ipynb', 'train-0123abcd')).toBe(false);
+    expect(isNamed('train-0123abcd.ipynb', 'train-0123abcd')).toBe(false);
   });
 });

@@ -99,6 +99,8 @@ export class HandTransport implements ITransport {
 export class HandWire implements IWire {
   gets: string[] = [];
   posts: { route: string; body: object }[] = [];
+  interrupted: string[] = [];
+  refusal: unknown = null;
   slot: ((push: IPush) => void) | null = null;
   answers: Record<string, (() => unknown)[]> = {};
 
@@ -114,12 +116,20 @@ export class HandWire implements IWire {
 
   async post<T>(route: string, body: object): Promise<T> {
     this.posts.push({ route, body });
+    if (this.refusal !== null) {
+      throw this.refusal;
+    }
     return {} as T;
   }
 
   pushes(slot: (push: IPush) => void): () => void {
     this.slot = slot;
     return () => (this.slot = null);
+  }
+
+  async interrupt(name: string): Promise<boolean> {
+    this.interrupted.push(name);
+    return name === 'train-0123abcd';
   }
 
   notebook(): string | null {

@@ -3,7 +3,7 @@ import { ended } from '../src/lab/notify';
 import { IJob } from '../src/panel/contract';
 import { Kernel } from '../src/widget/kernel';
 import { loads, toggled } from '../src/lab/magic';
-import { BORROW } from '../src/panel/borrow';
+import { BORROW, IBorrow } from '../src/panel/borrow';
 import { Refused } from '../src/panel/contract';
 
 const job = (id: string, end: string | null, seconds: number | null): IJob => ({
@@ -47,7 +47,7 @@ describe('the news of a long cell', () => {
 class HandModel {
   slots = new Map<string, (value: unknown) => void>();
   sent: { request: number; route: string; body: object }[] = [];
-  get = () => '';
+  get: (name: string) => unknown = () => '';
   on = (name: string, slot: (...values: never[]) => void) => void this.slots.set(name, slot as (value: unknown) => void);
   off = (name: string) => void this.slots.delete(name);
   send = (content: unknown) => void this.sent.push(content as { request: number; route: string; body: object });
@@ -89,6 +89,19 @@ describe('an action of the panel in a notebook', () => {
     const kernel = new Kernel(model, around(async () => ({ operation: '7' })));
     expect(await kernel.ask('actions/destroy', { id: 'gp-1' })).toEqual({ operation: '7' });
     expect(model.sent).toEqual([]);
+  });
+
+  it('names whose cell it cancels, so that the page can interrupt that kernel without the server', async () => {
+    const [model, element, asked] = [new HandModel(), new EventTarget(), [] as (string | null)[]];
+    model.get = () => JSON.stringify({ jobs: { items: [{ id: 'j1', notebook: 'train-0123abcd' }] } });
+    element.addEventListener(BORROW, event => {
+      asked.push((event as CustomEvent<IBorrow>).detail.notebook);
+      (event as CustomEvent<IBorrow>).detail.take(Promise.resolve({}));
+    });
+    const kernel = new Kernel(model, element as HTMLElement);
+    await kernel.ask('actions/cancel', { job: 'j1' });
+    await kernel.ask('actions/cancel', { job: 'j2' });
+    expect(asked).toEqual(['train-0123abcd', null]);
   });
 
   it('goes to the kernel when the server does not know of it, and not a second time when the server refused it', async () => {

@@ -56,3 +56,12 @@ def test_a_machine_is_ended_from_the_sidebar_after_its_kernel_was_killed_in_mid_
     assert lab.market.meter()["billing_now"] == 0
     tab(busy, "jobs")
     expect(busy.locator("#gpuplug-panel .gp-job").first).not_to_contain_text("running", timeout=60_000)
+
+
+def test_cancel_interrupts_the_kernel_itself_when_the_servers_extension_does_not_answer(busy: Page, lab: Lab) -> None:
+    busy.route(re.compile("/gpuplug/actions/cancel"), lambda route: route.fulfill(status=404, body="<html>no</html>"))
+    tab(busy, "jobs")
+    act(busy, re.compile("^Cancel"))
+    expect(cell(busy)).to_contain_text("KeyboardInterrupt", timeout=60_000)
+    expect(busy.locator("#gpuplug-panel .gp-job").first).not_to_contain_text("running", timeout=60_000)
+    assert lab.market.meter()["billing_now"] == 1, "an interrupt ends the cell, not the machine"

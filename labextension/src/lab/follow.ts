@@ -1,4 +1,5 @@
-import { IPrices, IPush, ISink, IState, ITransport, ILook, Link, Refused } from '../panel/contract';
+import { CANCEL, isDecided, notebookOf } from '../panel/cancel';
+import { IJob, IPrices, IPush, ISink, IState, ITransport, ILook, Link, Refused } from '../panel/contract';
 
 /** The Jupyter server as the follower needs it. */
 export interface IWire {
@@ -7,6 +8,8 @@ export interface IWire {
   post<T>(route: string, body: object): Promise<T>;
   /** Call `slot` with every emission of our schema; the answer ends it. */
   pushes(slot: (push: IPush) => void): () => void;
+  /** Interrupt the kernel of the notebook that the ledger calls so, as the interrupt button does; `false`: it was not found. */
+  interrupt(name: string): Promise<boolean>;
   notebook(): string | null;
 }
 
@@ -39,6 +42,7 @@ export class Follower implements ITransport {
   private revision = -1;
   private pricesRevision = -1;
   private wantedPrices = -1;
+  private jobs: readonly IJob[] | null = null;
   private wait = FIRST_MS;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private asking = false;
@@ -63,7 +67,23 @@ export class Follower implements ITransport {
   }
 
   async ask<T>(route: string, body: object): Promise<T> {
-    return this.wire.post<T>(route, body);
+    return route === CANCEL ? this.cancel<T>(body, notebookOf(this.jobs, body)) : this.wire.post<T>(route, body);
+  }
+
+  /** Cancel a job of `notebook` by the server's route; where that fails, interrupt the kernel itself. */
+  async cancel<T>(body: object, notebook: string | null): Promise<T> {
+    try {
+      return await this.wire.post<T>(CANCEL, body);
+    } catch (error) {
+      if (isDecided(error)) {
+        throw error;
+      }
+      if (notebook !== null && (await this.wire.interrupt(notebook).catch(() => false))) {
+        return {} as T;
+      }
+      const refusal = error instanceof Refused ? error.refusal : { message: String(error) };
+      throw new Refused({ ...refusal, hint: 'interrupt the kernel in its notebook' }, error instanceof Refused ? error.status : 0);
+    }
   }
 
   look(look: ILook): void {
@@ -87,6 +107,7 @@ export class Follower implements ITransport {
   private pushed(push: IPush): void {
     if (push.revision === this.revision + 1 || push.revision === this.revision) {
       this.revision = push.revision;
+      this.jobs = push.parts.jobs?.items ?? this.jobs;
       this.sink?.push(push);
       this.sink?.link('live');
     } else {
@@ -106,6 +127,7 @@ export class Follower implements ITransport {
     try {
       const state = await this.wire.get<IState>('state');
       this.revision = state.revision;
+      this.jobs = state.jobs.items;
       this.wait = FIRST_MS;
       this.sink?.state(state);
       this.sink?.link('live');

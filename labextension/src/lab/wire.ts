@@ -1,6 +1,7 @@
 import { Event, ServerConnection, ServiceManager } from '@jupyterlab/services';
 import { URLExt } from '@jupyterlab/coreutils';
 import { IPush, IRefusal, Refused } from '../panel/contract';
+import { interrupt } from './interrupt';
 import { IWire } from './follow';
 
 const SCHEMA = 'https://events.gpuplug.dev/panel/v1';
@@ -53,6 +54,7 @@ export function jupyterWire(services: ServiceManager.IManager, notebook: () => s
       services.events.stream.connect(take);
       return () => services.events.stream.disconnect(take);
     },
+    interrupt: name => interrupt(services, name),
     notebook
   };
 }

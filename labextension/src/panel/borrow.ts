@@ -5,15 +5,17 @@ export const BORROW = 'gpuplug:ask';
 export interface IBorrow {
   route: string;
   body: object;
+  /** Whose job is to be cancelled; `null`: not known, or something else is asked for. */
+  notebook: string | null;
   take(answer: Promise<unknown>): void;
 }
 
 /** Ask whoever is around `element`; `null` when nobody is. */
-export function borrow(element: HTMLElement, route: string, body: object): Promise<unknown> | null {
+export function borrow(element: HTMLElement, route: string, body: object, notebook: string | null): Promise<unknown> | null {
   let answer: Promise<unknown> | null = null;
   const take = (given: Promise<unknown>) => {
     answer = given;
   };
-  element.dispatchEvent(new CustomEvent<IBorrow>(BORROW, { bubbles: true, detail: { route, body, take } }));
+  element.dispatchEvent(new CustomEvent<IBorrow>(BORROW, { bubbles: true, detail: { route, body, notebook, take } }));
   return answer;
 }

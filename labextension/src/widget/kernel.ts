@@ -1,5 +1,6 @@
 import { ILook, IPrices, IRefusal, ISink, IState, ITransport, Refused } from '../panel/contract';
 import { borrow } from '../panel/borrow';
+import { notebookOf } from '../panel/cancel';
 
 /** The part of anywidget's model that the panel needs. */
 export interface IModel {
@@ -67,7 +68,7 @@ export class Kernel implements ITransport {
   }
 
   async ask<T>(route: string, body: object, waiting?: () => void): Promise<T> {
-    const lent = borrow(this.element, route, body);
+    const lent = borrow(this.element, route, body, notebookOf(parsed<IState>(this.model.get('state'))?.jobs.items, body));
     if (lent) {
       try {
         return (await lent) as T;

@@ -125,7 +125,7 @@ class Client:
         if op == "run":
             runner.run(header, payload)
         elif op == "interrupt":
-            runner.interrupt(header.get("cell"))
+            runner.interrupt(header.get("cell"), header.get("save_s"))
         elif op == "input":
             runner.answer(header)
         elif op == "ack" and isinstance(header.get("offset"), int):

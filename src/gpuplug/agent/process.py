@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from typing import Callable, Dict, List, Optional, Tuple
 
-from . import wire
+from . import saving, wire
 from .interrupts import NUDGE
 from .loop import Loop
 
@@ -19,6 +20,8 @@ _PIPE_BYTES = 1 << 20
 _READ = 1 << 16
 _STREAMS = ("stdout", "stderr")
 _NUDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_SAVED_LOOK_S = 0.2
+_SAVED_S = 1.0  # IPython takes an interrupt that comes just after `!program` has ended as meant for the program
 
 OnOutput = Callable[[str, bytes], None]
 OnEvent = Callable[[wire.Header, bytes], None]
@@ -144,6 +147,24 @@ class KernelProcess:
         self._signal(signal.SIGINT)
         for seconds in _NUDGES_S:
             self._loop.later(seconds, self._nudge)
+
+    def save(self, seconds: float, still: Callable[[], bool]) -> None:
+        """Let the cell's programs save, those that listen for SIGTERM; interrupt it when they have ended, or in `seconds`.
+
+        Nothing is interrupted once `still` tells that the cell has ended by itself.
+        """
+        self._await_saved(saving.ask_to_save(self.pid), time.monotonic() + seconds, still)
+
+    def _await_saved(self, asked: List[saving.Program], until: float, still: Callable[[], bool]) -> None:
+        if not still():
+            return
+        left = [program for program in asked if saving.lives(program)]
+        if asked and not left:
+            until = min(until, time.monotonic() + _SAVED_S)
+        if asked and time.monotonic() < until:
+            self._loop.later(_SAVED_LOOK_S, functools.partial(self._await_saved, asked, until, still))
+        else:
+            self.interrupt()
 
     def _nudge(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -18,6 +18,7 @@ from .tasks import Worker
 
 _ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,80}")
 _MAX_FILES = 50_000
+_LONGEST_SAVE_S = 60.0
 
 
 def is_id(text: object) -> bool:
@@ -79,6 +80,7 @@ class Runner:
         self._end: Optional[End] = None
         self._began: Optional[float] = None
         self._interrupt_asked = False
+        self._saving = False
         self._question = 0
         self._asked = 0
         self._used = False
@@ -139,7 +141,7 @@ class Runner:
             return
         cell = self._cell = self._queue.popleft()
         self._end = self._began = None
-        self._interrupt_asked = False
+        self._interrupt_asked = self._saving = False
         try:
             self.warm()
         except OSError as error:
@@ -153,17 +155,27 @@ class Runner:
             }
             self._process.send({"op": "run", **kept}, cell.source)
 
-    def interrupt(self, cell: object) -> None:
-        """Interrupt the cell if it runs, drop it if it waits."""
+    def interrupt(self, cell: object, save_s: object = None) -> None:
+        """Interrupt the cell if it runs, drop it if it waits; with `save_s` its programs have so many seconds to save.
+
+        Asking for that again changes nothing.
+        """
         if self._cell is not None and self._cell.id == cell:
             if self._began is None:
                 self._interrupt_asked = True  # the kernel is still starting
             elif self._process is not None and self._end is None:
-                self._process.interrupt()
+                self._stop(self._process, self._cell, save_s)
             return
         for waiting in [each for each in self._queue if each.id == cell]:
             self._queue.remove(waiting)
             self._output.owe({"cell": waiting.id, **_done(End("interrupted"), 0.0, restarted=False)})
+
+    def _stop(self, process: KernelProcess, cell: Cell, save_s: object) -> None:
+        if not isinstance(save_s, (int, float)) or not 0 < save_s <= _LONGEST_SAVE_S:
+            process.interrupt()
+        elif not self._saving:
+            self._saving = True
+            process.save(save_s, lambda: self._cell is cell and self._end is None)
 
     def answer(self, header: wire.Header) -> None:
         """Pass on the answer to the open question; one to an earlier question is ignored."""

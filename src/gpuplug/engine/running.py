@@ -29,6 +29,7 @@ HOME_FOLDERS = ("out", "outputs", "checkpoints")
 _PIECE = 1 << 20
 _NAMED = 8
 _TICK_S = 1.0
+_SAVE_S = 10.0  # what a cell's programs have after SIGTERM, before the cell is interrupted
 _GRACE_S = 10.0
 _VALUE_LIMIT = 4 << 30
 
@@ -143,7 +144,7 @@ class _Stop:
         self._live.session.interrupt(self._ran.id)
 
     def by_budget(self) -> None:
-        """Interrupt the cell when its budget is spent; give up on it after a moment of grace."""
+        """Ask the cell to save and interrupt it when its budget is spent; give up on it after a moment of grace."""
         if not self._purse.spent or self._clock.monotonic() < self._patience:
             return
         budget = self._purse.amount or ZERO
@@ -151,9 +152,11 @@ class _Stop:
         if isinstance(self._ran.failure, BudgetError):
             raise spent
         self._ran.failure = spent
-        self._patience = self._clock.monotonic() + _GRACE_S
-        self._talk.note("budget spent: interrupting the cell")
-        self._live.session.interrupt(self._ran.id)
+        self._patience = self._clock.monotonic() + _SAVE_S + _GRACE_S
+        self._talk.note(
+            f"budget spent: the cell's programs may save (SIGTERM, {_SAVE_S:.0f} s), then it is interrupted"
+        )
+        self._live.session.interrupt(self._ran.id, _SAVE_S)
 
 
 def _twice(budget: Money) -> str:

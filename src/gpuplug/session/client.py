@@ -145,10 +145,14 @@ class Session:
             raise UsageError(msg) from error
         self._pending.submit(request.cell, frame)
 
-    def interrupt(self, cell: str) -> None:
-        """Interrupt `cell` where it runs, or drop it from the queue; nothing happens when it is done."""
+    def interrupt(self, cell: str, save_s: float | None = None) -> None:
+        """Interrupt `cell` where it runs, or drop it from the queue; nothing happens when it is done.
+
+        With `save_s`, at most 60, its programs that listen for SIGTERM have so many seconds to save before.
+        """
         self._check()
-        frame = wire.pack({"op": "interrupt", "cell": cell})
+        header: dict[str, Any] = {"op": "interrupt", "cell": cell}
+        frame = wire.pack(header if save_s is None else {**header, "save_s": save_s})
         self._pending.interrupt(cell, frame, self._clock.monotonic())
 
     def answer(self, cell: str, text: str | None) -> None:
