@@ -43,7 +43,8 @@ _FRESH = 0.2  # a pull that has said something within this part of the patience 
 class Live:
     """An instance that can run cells now.
 
-    `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it.
+    `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it; `arrived`
+    the variables of cells that ran on when nobody was there, until the notebook takes them.
     """
 
     lease: Lease
@@ -53,6 +54,7 @@ class Live:
     probe: Mapping[str, Any]
     switch: str = ""
     sent: dict[str, str] = field(default_factory=dict)
+    arrived: dict[str, object] = field(default_factory=dict)
 
 
 class Linking:
