@@ -16,7 +16,9 @@ describe('money', () => {
     expect(dollars(310_000)).toBe('$0.31');
     expect(dollars(5_000)).toBe('$0.01');
     expect(dollars(-1_999_999)).toBe('−$2.00');
-    expect(dollars(46, 4)).toBe('$0.0000');
+    expect(dollars(46, 4)).toBe('<$0.0001');
+    expect(dollars(300)).toBe('<$0.01');
+    expect(dollars(0)).toBe('$0.00');
     expect(rate(4_000)).toBe('$0.004');
     expect(rate(310_000)).toBe('$0.31');
     expect(dollars(null)).toBe('–');

@@ -14,13 +14,16 @@ export function micros(text: string | null | undefined): number | null {
   return found[1] ? -size : size;
 }
 
-/** Show micro-dollars with `digits` places, rounded up from the half; a dash when not known. */
+/** Show micro-dollars with `digits` places, rounded up from the half; a dash when not known, and what rounds to nothing as less than the least. */
 export function dollars(amount: number | null, digits = 2): string {
   if (amount === null) {
     return '–';
   }
   const unit = 10 ** (6 - digits);
   const rounded = Math.round(Math.abs(amount) / unit);
+  if (amount > 0 && rounded === 0) {
+    return `<${dollars(unit, digits)}`;
+  }
   const whole = Math.floor(rounded / 10 ** digits);
   const rest = String(rounded % 10 ** digits).padStart(digits, '0');
   return `${amount < 0 ? '−' : ''}$${whole}${digits ? `.${rest}` : ''}`;
