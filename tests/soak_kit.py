@@ -23,6 +23,7 @@ from sandbox_kit import child_environment
 
 from gpuplug import config
 from gpuplug.engine import Engine
+from gpuplug.frontends import verbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +165,7 @@ def _results_come_home(life: Life, place: RunningMarket, seen: Seen, folder: Pat
     with patch.dict(os.environ, {**place.env, "GPUPLUG_HOME": str(folder / "home"), "HOME": str(folder)}):
         engine = Engine("soak", folder / "project")
         try:
-            engine.start(config.parse("", "start"), Quiet())
+            verbs.start(engine, config.parse("", "start"), Quiet())
             assert (folder / "project" / "out.txt").read_text() == f"word-{life.seed}"
         finally:
             engine.down(config.parse("", "down"), lambda _: None)

@@ -12,7 +12,7 @@ from sandbox_kit import RunningMarket, market
 
 from gpuplug import config
 from gpuplug.engine import Engine
-from gpuplug.errors import HostError, NoOfferError, PreemptedError, TooDearError, UsageError
+from gpuplug.errors import EndedError, HostError, NoOfferError, PreemptedError, TooDearError, UsageError
 from gpuplug.ledger import State
 
 if TYPE_CHECKING:
@@ -210,6 +210,25 @@ def test_a_cell_whose_machine_vanishes_is_told_that_its_end_is_not_proven(nb: No
         nb.run("import time\nprint('running', flush=True)\ntime.sleep(600)", talk=Vanishing())
     assert caught.value.billing == "it counts as billing until its end is proven"
     assert place.meter()["billing_now"] == 0
+
+
+def test_a_machine_that_is_ended_from_elsewhere_while_it_boots_is_not_replaced_by_another(
+    nb: Notebook, place: RunningMarket
+) -> None:
+    class EndedInThePanel(Quiet):
+        def phase(self, name: str, detail: str = "") -> None:
+            super().phase(name, detail)
+            for lease in nb.engine.billing():
+                panel = Engine("panel", nb.root)
+                panel.end(lease.label, lambda _: None)
+                panel.close()
+
+    with pytest.raises(EndedError, match="was ended by request before it was ready; no other was rented") as caught:
+        nb.run("pass", RENT, talk=EndedInThePanel())
+    assert caught.value.billing.startswith("it cost ")
+    assert place.meter()["billing_now"] == 0
+    assert len(nb.engine.ledger.leases()) == 1
+    assert nb.engine.ledger.shunned(0) == {}, "the machine is not to blame"
 
 
 def test_a_machine_that_was_no_good_is_avoided_the_next_time(nb: Notebook, place: RunningMarket) -> None:

@@ -50,12 +50,12 @@ def nb(place: RunningMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         yield made
 
 
-def leave(nb: Notebook, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def leave(nb: Notebook, line: str, monkeypatch: pytest.MonkeyPatch, source: str = CELL) -> None:
     """Run a cell whose process dies before anything has come home; another kernel takes its place."""
     with monkeypatch.context() as dying:
         dying.setattr("gpuplug.engine.running.bring_home", lambda *_: [])
         dying.setattr("gpuplug.engine.unfetched.fetched", lambda *_: None)
-        nb.run(CELL, line)
+        nb.run(source, line)
     nb.engine.close()
     nb.engine = Engine(nb.engine.notebook, nb.root)
 
@@ -77,13 +77,23 @@ def test_what_nobody_fetched_rests_on_the_disk_and_comes_home_with_start(
     assert "results wait there" in verbs.bill(nb.engine)
     assert not (nb.root / "out.txt").exists()
     talk = Quiet()
-    nb.engine.start(config.parse("", "start"), talk)
+    verbs.start(nb.engine, config.parse("", "start"), talk)
     assert talk.text == "worth keeping\n"
     assert (nb.root / "out.txt").read_text() == "forty two"
     # Everything is here now: the next end of a lease is the end.
     nb.engine.close()
     wait_until(lambda: place.meter()["billing_now"] == 0, LONG_S)
     nb.engine = Engine(nb.engine.notebook, nb.root)
+
+
+def test_who_cannot_show_results_leaves_them_where_they_are(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"], monkeypatch)
+    wait_until(lambda: states(place) == {"exited"}, LONG_S)
+    (live,) = nb.engine.start(config.parse("", "start"), Quiet())
+    assert live.session.request("unfetched").payload != b"[]"
+    assert not (nb.root / "out.txt").exists()
 
 
 def test_what_was_fetched_is_not_waited_for(nb: Notebook, place: RunningMarket) -> None:
@@ -120,6 +130,17 @@ def test_a_stopped_machine_is_taken_by_the_next_cell_as_well(
     nb.run("print(open('out.txt').read())", "--no-files --for 15m,1h")
     assert nb.talk.text == "forty two\n"
     assert len(place.requests("create")) == 1
+
+
+def test_variables_that_were_asked_for_come_home_late_too(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"] + " -o answer", monkeypatch, "answer = [42]")
+    wait_until(lambda: states(place) == {"exited"}, LONG_S)
+    verbs.start(nb.engine, config.parse("", "start"), Quiet())
+    (live,) = nb.engine.sessions()
+    assert live.arrived == {"answer": [42]}
+    assert live.session.request("unfetched").payload == b"[]"
 
 
 def test_a_free_machine_keeps_nothing_and_is_asked_nothing(tmp_path: Path) -> None:

@@ -191,6 +191,10 @@ class PreemptedError(HostError):
     """A spot machine was taken away, because somebody bid more for it."""
 
 
+class EndedError(HostError):
+    """Somebody asked for the end of the instance while it was being made ready; no other is rented in its place."""
+
+
 class UnguardedError(HostError):
     """The instance would not end itself: its dead man's switch is not armed."""
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from sim.judge import Violation
 from sim.mutants import MUTANTS
@@ -34,6 +38,15 @@ def test_the_same_seed_gives_the_same_trace() -> None:
     for seed in range(100, 120):
         assert traced(seeded(seed)) == traced(seeded(seed)), f"seed {seed}"
     assert len({run(seeded(seed)).digest for seed in range(100, 120)}) == 20
+
+
+def test_the_same_seed_gives_the_same_trace_in_another_process() -> None:
+    """Seed 3 tells which process rents: its number is no part of the trace."""
+    code = "import sys; sys.path[:0] = sys.argv[1:]; from sim import plan, run; print(run.run(plan.seeded(3)).digest)"
+    tests = Path(__file__).parents[1]
+    command = [sys.executable, "-c", code, str(tests), str(tests.parent / "src")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.strip() == run(seeded(3)).digest
 
 
 def test_a_broken_promise_says_how_to_see_it_again_with_the_fewest_faults(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,8 +143,7 @@ class World:
                 self.pass_time(_SLOW_S)
             raise
         self.tell(f"{asked.method} {asked.path} -> {status}")
-        date = dt.datetime.fromtimestamp(EPOCH + self.now, dt.timezone.utc)
-        headers = {**headers, "date": email.utils.format_datetime(date, usegmt=True)}
+        headers = {**headers, "date": email.utils.formatdate(EPOCH + self.now, usegmt=True)}
         if verb == "create":
             self.judge.all_known()
         self.point(f"call after {verb}")

@@ -1,6 +1,6 @@
 /** What every part of the panel can reach: the store, the words, and the one question that is open. */
 import { ComponentChildren, createContext } from 'preact';
-import { useContext, useEffect, useReducer, useState } from 'preact/hooks';
+import { useContext, useEffect, useLayoutEffect, useReducer, useState } from 'preact/hooks';
 import { moment, ago, ITranslate, plain } from './text';
 import { IView, Store } from './store';
 
@@ -68,6 +68,8 @@ export const useNow = () => useContext(Clock);
 /** Let the clock go once a second while `on`. */
 export function Ticking(props: { store: Store; on: boolean; children: ComponentChildren }) {
   const [now, set] = useState(props.store.now());
+  // A clock found to be wrong is put right before anything is shown by it.
+  useLayoutEffect(() => set(props.store.now()), [props.store, Math.round(props.store.view.skew / 1000)]);
   useEffect(() => {
     set(props.store.now());
     if (!props.on) {

@@ -212,10 +212,10 @@ class Engine:
         return resting
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
-        """Start the notebook's resting instances, or those named, and bring home what waits there: COSTS MONEY."""
+        """Start the notebook's resting instances, or those named: COSTS MONEY. What waits there, `unfetched.fetch` brings home."""
         self._inventory.notice_rest(options)
         resting = self._inventory.meant(options, resting=True)
-        return [unfetched.fetch(told(self._wake(lease, options, talk), talk), options, talk) for lease in resting]
+        return [told(self._wake(lease, options, talk), talk) for lease in resting]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""

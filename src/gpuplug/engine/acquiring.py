@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from gpuplug.engine.guarding import why_unguarded
 from gpuplug.errors import (
     AuthError,
+    EndedError,
     GpuplugError,
     HostError,
     NoCreditError,
@@ -35,6 +36,10 @@ MOST_ATTEMPTS = 6
 SHUNNED_S = 86_400.0
 # What says something of the whole account or platform, and not of one offer.
 _OF_THE_PLATFORM = (AuthError, NoCreditError, UnreachableError)
+
+
+# Here these are the doing of somebody else: an attempt asks for the end after it has looked.
+_END_ASKED_FOR = frozenset({State.DESTROYING, State.GONE})
 
 
 class Link(Protocol):
@@ -80,6 +85,7 @@ class Acquiring:
             MoneyError: nobody agreed to an offer, or a budget is spent.
             NoOfferError: none did; names each with its reason and cost.
             UnknownOutcomeError: one may bill though nobody knows: no other is rented beside it.
+            EndedError: its end was asked for meanwhile, in the panel or by another notebook: who did so wants no other.
         """
         tried: list[str] = []
         hints: list[str] = []
@@ -96,7 +102,7 @@ class Acquiring:
             agreed = replace(wish, options=replace(wish.options, terms=terms))
             try:
                 return self._attempt(offer, provider, agreed, talk, unguarded_too=kept)
-            except UnknownOutcomeError:
+            except (UnknownOutcomeError, EndedError):
                 raise
             except (ProviderError, HostError, TooDearError) as error:
                 tried.append(_told(offer, error))
@@ -143,11 +149,22 @@ class Acquiring:
             live = self._link(provider, lease, wish.options.max_price, talk)
             return live if unguarded_too else _guarded(live)
         except BaseException as error:  # an interrupt included: what was rented and is not usable ends here
-            (ended,) = self._end([self._ledger.lease(lease.label)], talk.note)
-            if isinstance(error, GpuplugError):
-                cost = ended.cost(self._clock.now().timestamp())
-                error.billing = f"it cost {cost}" + ("" if ended.state is State.GONE else "; NOT PROVEN GONE")
+            found = self._ledger.lease(lease.label)
+            (ended,) = self._end([found], talk.note)
+            if not isinstance(error, GpuplugError):
+                raise
+            cost = ended.cost(self._clock.now().timestamp())
+            error.billing = f"it cost {cost}" + ("" if ended.state is State.GONE else "; NOT PROVEN GONE")
+            if found.state in _END_ASKED_FOR:
+                raise _ended_by_somebody(lease, error) from error
             raise
+
+
+def _ended_by_somebody(lease: Lease, error: GpuplugError) -> EndedError:
+    named = f"{lease.gpu} {lease.provider} #{lease.instance_id}"
+    ended = EndedError(f"{named} was ended by request before it was ready; no other was rented in its place")
+    ended.hint, ended.billing = "run it again to rent one", error.billing
+    return ended
 
 
 def _guarded(live: Live) -> Live:

@@ -44,8 +44,9 @@ _FRESH = 0.2  # a pull that has said something within this part of the patience 
 class Live:
     """An instance that can run cells now.
 
-    `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it; `mark` is
-    what the meter showed when the last cell's way began.
+    `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it; `arrived`
+    the variables of cells that ran on when nobody was there, until the notebook takes them. `mark` is what the meter
+    showed when the last cell's way began.
     """
 
     lease: Lease
@@ -55,6 +56,7 @@ class Live:
     probe: Mapping[str, Any]
     switch: str = ""
     sent: dict[str, str] = field(default_factory=dict)
+    arrived: dict[str, object] = field(default_factory=dict)
     meter: ByteMeter = field(default_factory=ByteMeter)
     mark: tuple[int, int] = (0, 0)
 

@@ -63,8 +63,10 @@ def fetched(live: Live, cell: str) -> None:
         return
 
 
-def fetch(live: Live, options: Options, talk: Talk) -> Live:
-    """Show and bring home the results that wait on a machine, and return it. Blocks while they come.
+def fetch(live: Live, options: Options, talk: Talk) -> None:
+    """Show and bring home the results that wait on a machine, variables into `live.arrived`. Blocks while they come.
+
+    Only for who has a page to show them on and the notebook's folder to put them in: they are not kept any longer then.
 
     Raises:
         AgentError: the agent answers nonsense.
@@ -74,7 +76,7 @@ def fetch(live: Live, options: Options, talk: Talk) -> Live:
 
     reply = live.session.request("unfetched")
     if reply.header.get("ok") is not True:
-        return live  # an agent of an earlier version, which keeps no results
+        return  # an agent of an earlier version, which keeps no results
     waiting = json.loads(reply.payload)
     if not isinstance(waiting, list) or not all(isinstance(cell, str) for cell in waiting):
         raise AgentError("the agent names no list of cells whose results wait")
@@ -92,7 +94,5 @@ def fetch(live: Live, options: Options, talk: Talk) -> Live:
             talk.note(f"cell {cell} still runs, or its output is lost")
             continue
         bring_home(live, options, ran, talk)
-        if ran.values:
-            talk.note("variables that come home only with their own cell: " + ", ".join(ran.values))
+        live.arrived |= ran.values
         fetched(live, cell)
-    return live

@@ -225,8 +225,13 @@ def up(engine: Engine, options: Options, talk: Talk) -> str:
 
 
 def start(engine: Engine, options: Options, talk: Talk) -> str:
-    """Start what rests and reach it."""
-    return "\n".join(ready(live.lease) for live in engine.start(options, talk)) or "nothing rests"
+    """Start what rests, reach it, and bring home what waits there."""
+    from gpuplug.engine import unfetched  # noqa: PLC0415 - `%load_ext` must not pay for it
+
+    started = engine.start(options, talk)
+    for live in started:
+        unfetched.fetch(live, options, talk)
+    return "\n".join(ready(live.lease) for live in started) or "nothing rests"
 
 
 def extend(engine: Engine, options: Options, talk: Talk) -> str:

@@ -101,9 +101,18 @@ class Commands:
             return
         with self._interruptible():
             text = self._talk(verb, options) if verb in verbs.TALKING_VERBS else self._tell(verb, options)
+            self._take_arrived()
         drawn = options.history or (options.by == "day" and not options.csv)
         if not (drawn and self._charted(options, text)):
             print(text)  # noqa: T201 - a cell's output
+
+    def _take_arrived(self) -> None:
+        """Bind variables that had waited on an instance; what has the same name here stays, as a changed file does."""
+        for live in self.engine.sessions():
+            for name in list(live.arrived):
+                free = f"{name}_remote" if name in self._shell.user_ns else name
+                self._shell.push({free: live.arrived.pop(name)})
+                print(f"home: variable {name}" + ("" if free == name else f", as {free}"))  # noqa: T201 - a cell's output
 
     def _panel(self) -> None:
         from IPython.display import display  # noqa: PLC0415 - only when something is drawn
