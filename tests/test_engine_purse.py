@@ -12,7 +12,7 @@ from test_engine_budgets import PRICE, allow, running
 from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.linking import Live
 from gpuplug.engine.purse import Purse
-from gpuplug.ledger import Ledger, State
+from gpuplug.ledger import BytePrices, Ledger, State
 from gpuplug.testing import FakeClock
 from gpuplug.types import Money
 
@@ -156,4 +156,17 @@ def test_the_last_dollar_is_spent_and_not_a_second_more_than_a_tick(
     clock.advance(0.9)
     assert not purse.spent
     clock.advance(0.2)
+    assert purse.spent
+
+
+def test_the_bytes_of_a_cell_are_spent_from_its_budget(ledger: Ledger, budgets: Budgets, clock: FakeClock) -> None:
+    there, _ = live(ledger, clock)
+    ledger.traffic.agree("gp-1", BytePrices(Money(100_000)))
+    there.meter.count(sent=10**9)
+    there.mark = there.meter.passed  # what passed before is not this cell's
+    purse = Purse(there, budgets, clock, PRICE, lambda _: None)
+    clock.advance(1800.0)  # half of it
+    there.meter.count(sent=10**9, fetched=10**12)
+    assert not purse.spent
+    there.meter.count(sent=10**9)
     assert purse.spent

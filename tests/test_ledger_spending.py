@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_ledger import lease as a_lease
 
-from gpuplug.ledger import PERIODS, CellRow, Lease, Ledger, Rate, State, spend_lines
+from gpuplug.ledger import PERIODS, BytePrices, CellRow, Lease, Ledger, Passed, Rate, State, Toll, spend_lines
 from gpuplug.ledger.spending import BY
 from gpuplug.testing import FakeClock
 from gpuplug.types import ZERO, Money
@@ -31,6 +31,9 @@ prices = st.integers(0, 3_000_000).map(Money)
 seconds = st.floats(-4 * DAY, 8 * DAY, allow_nan=False).map(lambda value: round(value, 3))
 
 
+tolls = st.lists(st.tuples(seconds, st.integers(0, 10**16)), max_size=5)
+
+
 @pytest.fixture(params=ZONES)
 def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("TZ", request.param)
@@ -38,6 +41,18 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     yield request.param
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: FakeClock) -> Iterator[Ledger]:
+    made = Ledger(tmp_path, clock)
+    yield made
+    made.close()
 
 
 @st.composite
@@ -50,6 +65,7 @@ def leases(draw: st.DrawFn) -> list[Lease]:
         made = a_lease(
             f"gp-{number}",
             rates=rates,
+            tolls=tuple(Toll(base + at, exact) for at, exact in draw(tolls)),
             created=base + draw(seconds),
             ended=draw(st.none() | seconds.map(lambda at: base + at)),
             stopped_price=draw(prices),
@@ -138,3 +154,34 @@ def test_simulated_money_is_a_line_of_its_own(tmp_path: Path) -> None:
     assert {line.simulated: line.parts.total for line in lines} == {True: Money(360_000), False: Money(360_000)}
     assert ledger.spent(now) == Money(360_000)
     ledger.close()
+
+
+def test_bytes_are_a_kind_of_cost_of_their_own_exact_and_counted_once(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.intend(a_lease("gp-1", created=clock.now().timestamp(), rates=(), stopped_price=ZERO))
+    ledger.traffic.agree("gp-1", BytePrices(Money(5_000), Money(1_953)))
+    clock.advance(1.0)
+    ledger.touch("gp-1", 1, passed=Passed(3 * 10**9, 10**9))
+    ledger.touch("gp-1", 1, passed=Passed(1, 0))
+    ledger.traffic.keep("gp-1", Passed(10**9 - 1, 0), clock.now().timestamp())
+    clock.advance(1.0)
+    (line,) = spend_lines(ledger.leases(), [], clock.now().timestamp(), 0.0, "instance")
+    assert line.parts.bytes == Money(4 * 5_000 + 1_953) == ledger.spent(0) == line.parts.total
+
+
+def test_nothing_is_written_of_the_bytes_of_a_host_that_bills_none(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.intend(a_lease("gp-1", created=clock.now().timestamp(), rates=(), stopped_price=ZERO))
+    ledger.touch("gp-1", 1, passed=Passed(10**12, 10**12))
+    ledger.traffic.agree("gp-1", BytePrices(Money(5_000), Money(1_953)))
+    clock.advance(1.0)
+    assert ledger.spent(0) == ZERO
+
+
+def test_the_bytes_of_a_cell_are_in_its_line(ledger: Ledger, clock: FakeClock) -> None:
+    begun = clock.now().timestamp()
+    ledger.intend(a_lease("gp-1", created=begun - 5000, rates=(), stopped_price=ZERO))
+    ledger.traffic.agree("gp-1", BytePrices(Money(5_000)))
+    clock.advance(60.0)
+    ledger.touch("gp-1", 0, passed=Passed(10**9, 0), at=begun)
+    ran = [CellRow("c1", "gp-1", "x", begun, 50.0, ZERO, "ok")]
+    lines = spend_lines(ledger.leases(), ran, clock.now().timestamp(), 0.0, "cell")
+    assert {line.what.split()[-1]: line.parts.bytes for line in lines} == {"c1": Money(5_000)}

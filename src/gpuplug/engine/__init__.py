@@ -5,6 +5,7 @@ One engine per process. Blocking; every wait has a deadline; an interrupt at any
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,11 @@ from gpuplug.errors import (
     BudgetError,
     DetachedError,
     GpuplugError,
+    LedgerError,
     PreemptedError,
     UsageError,
 )
-from gpuplug.ledger import PERIODS, CellRow, Lease, Ledger, State
+from gpuplug.ledger import PERIODS, Lease, Ledger, Passed, State
 from gpuplug.types import Money, SystemClock
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
     from gpuplug.engine.unledgered import Unledgered
-    from gpuplug.errors import LedgerError
     from gpuplug.market import Board, Series
     from gpuplug.providers import Provider
     from gpuplug.types import Clock, Offer
@@ -140,7 +141,7 @@ class Engine:
     def _run_on(self, live: Live, plan: Plan, talk: Talk) -> Ran:
         from gpuplug.engine import proving, recording, running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-        ends = plan.options.down
+        ends, live.mark = plan.options.down, live.meter.passed
         try:
             plan = self.budgets.within(plan, live, talk)
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
@@ -153,7 +154,7 @@ class Engine:
                     proving.check_not_preempted(live.lease, live.provider, self.clock)
                 running.bring_home(live, plan.options, ran, talk)
                 unfetched.fetched(live, ran.id)
-                self._record(live, ran, started, talk)
+                recording.Recording(self.ledger, self.budgets, self.notebook).ended(live, ran, started, talk)
             ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
             # Who leaves a cell running wants it to run on; who has spent the budget, or lost the machine, does not.
@@ -372,25 +373,8 @@ class Engine:
         live = self._live.pop(lease.label, None)
         if live is not None:
             live.session.close()
-
-    def _record(self, live: Live, ran: Ran, started: float, talk: Talk) -> None:
-        lease = self.ledger.lease(live.lease.label)
-        if lease.lease_s != live.lease.lease_s:
-            lease = self.ledger.amend(lease.label, lease_s=live.lease.lease_s)
-        cost = lease.price.for_seconds(round(ran.seconds, 3))
-        self.ledger.record_cell(CellRow(ran.id, lease.label, self.notebook, started, ran.seconds, cost, ran.status))
-        self.ledger.touch(lease.label, 0, durable=False)
-        talk.cost(self._cost_line(lease, ran.seconds, cost))
-        if not lease.simulated and lease.price.micros:
-            self.budgets.warn(talk.note)
-
-    def _cost_line(self, lease: Lease, seconds: float, cost: Money) -> str:
-        if not lease.price.micros:
-            return f"{lease.provider} - {seconds:.1f} s - free"
-        parts = [f"{lease.gpu} {lease.provider} #{lease.instance_id}", f"{seconds:.1f} s", str(cost)]
-        if lease.simulated:
-            return " - ".join([*parts, "simulated"])
-        return " - ".join([*parts, self.budgets.line()])
+            with contextlib.suppress(LedgerError), live.meter.noting() as passed:
+                self.ledger.traffic.keep(lease.label, Passed(*passed), self.clock.now().timestamp())
 
     def _say_billing(self, error: GpuplugError, lease: Lease, *, ends: bool) -> None:
         """Add to what failed whether money still runs."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.config import Limit, Standing, Terms
 from gpuplug.errors import BudgetError, ConsentError, GpuplugError, UsageError
-from gpuplug.ledger import PERIODS, Lease, Ledger, SpendLine, State, spend_lines, zone
+from gpuplug.ledger import PERIODS, BytePrices, Lease, Ledger, SpendLine, State, spend_lines, zone
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
@@ -121,6 +121,10 @@ class Budgets:
                 say(warning)
         except GpuplugError as error:
             say(error.message)
+
+    def byte_prices(self, lease: Lease) -> BytePrices:
+        """Return what the host of `lease` bills for bytes."""
+        return self._ledger.traffic.prices(lease.label)
 
     def price_of(self, lease: Lease) -> Money:
         """Return what `lease` costs per hour by the ledger now; another process may have seen it rise."""

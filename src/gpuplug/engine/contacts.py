@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug.engine.gauging import readings
 from gpuplug.errors import LedgerError
+from gpuplug.ledger import Passed
+from gpuplug.streams.metering import ByteMeter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,12 +21,16 @@ IN_TOUCH_S = 180.0  # who was heard of less long ago is in touch
 
 
 class Contacts:
-    """The contacts of one lease: noted once a minute, and when a cell begins or ends. Used by one thread at a time."""
+    """The contacts of one lease, and its bytes: noted once a minute, and when a cell begins or ends.
 
-    def __init__(self, ledger: Ledger, label: str, clock: Clock) -> None:
+    Used by one thread at a time.
+    """
+
+    def __init__(self, ledger: Ledger, label: str, clock: Clock, meter: ByteMeter | None = None) -> None:
         self._ledger = ledger
         self._label = label
         self._clock = clock
+        self._meter = meter or ByteMeter()
         self._noted: tuple[float, int] | None = None
 
     def waited(self) -> None:
@@ -53,7 +59,8 @@ class Contacts:
         if self._noted is not None and self._noted[1] == busy and now - self._noted[0] < NOTED_S:
             return
         try:
-            self._ledger.touch(self._label, busy)
+            with self._meter.noting() as passed:
+                self._ledger.touch(self._label, busy, passed=Passed(*passed))
         except LedgerError:
             return  # the instance counts its own contacts; what needs the ledger will say what is wrong with it
         self._noted = now, busy

@@ -19,6 +19,7 @@ from gpuplug.errors import (
     WrongHardwareError,
 )
 from gpuplug.ledger import FINAL, Lease, Ledger, State
+from gpuplug.streams.metering import ByteMeter, MeteredConnection
 from gpuplug.types import Clock, Identity, Instance, InstanceState, Money
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Live:
     """An instance that can run cells now.
 
     `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it; `arrived`
-    the variables of cells that ran on when nobody was there, until the notebook takes them.
+    the variables of cells that ran on when nobody was there, until the notebook takes them. `mark` is what the meter
+    showed when the last cell's way began.
     """
 
     lease: Lease
@@ -55,6 +57,8 @@ class Live:
     switch: str = ""
     sent: dict[str, str] = field(default_factory=dict)
     arrived: dict[str, object] = field(default_factory=dict)
+    meter: ByteMeter = field(default_factory=ByteMeter)
+    mark: tuple[int, int] = (0, 0)
 
 
 class Linking:
@@ -195,20 +199,21 @@ class Linking:
         from gpuplug.session import Session  # noqa: PLC0415 - `%load_ext` must not pay for it
         from gpuplug.sync import Sync  # noqa: PLC0415 - likewise
 
-        first = [connection]
+        first, meter = [connection], ByteMeter()
 
         def connect() -> Connection:
             if first:
-                return first.pop()
+                return MeteredConnection(first.pop(), meter)
             instance = provider.show(lease.instance_id)
             if instance is None:
                 raise self._vanished(lease)
             check_standing(lease, instance)
-            return provider.connect(instance, self._identity(self._ledger.lease(lease.label)))
+            again = provider.connect(instance, self._identity(self._ledger.lease(lease.label)))
+            return MeteredConnection(again, meter)
 
         talk.phase("agent")
         session = Session(connect, kernel_id(lease.notebook), clock=self._clock, on_link=lambda _: None)
-        session.on_beat = Contacts(self._ledger, lease.label, self._clock).beat
+        session.on_beat = Contacts(self._ledger, lease.label, self._clock, meter).beat
         try:
             session.open(AGENT_DEADLINE_S)
             probe = session.request("probe").header
@@ -216,7 +221,7 @@ class Linking:
         except BaseException:  # an interrupt included: no thread may stay behind
             session.close()
             raise
-        return Live(lease, provider, session, sync, probe)
+        return Live(lease, provider, session, sync, probe, meter=meter)
 
 
 class _Patience:

@@ -1,4 +1,4 @@
-"""What a running cell spends: counted on the clock that never jumps, at the price that the ledger knows now."""
+"""What a running cell spends: its time on the clock that never jumps, at the price that the ledger knows now, and bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug.engine.budgets import LEVELS
 from gpuplug.errors import GpuplugError
+from gpuplug.ledger import Passed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +21,10 @@ _LOOK_S = 5.0
 
 
 class Purse:
-    """A cell's budget, from now on; without one nothing is counted. `say` is told each warning once."""
+    """A cell's budget: time from now on, bytes since its way began; without one nothing is counted.
+
+    `say` is told each warning once.
+    """
 
     def __init__(
         self, live: Live, budgets: Budgets, clock: Clock, amount: Money | None, say: Callable[[str], None]
@@ -28,7 +32,8 @@ class Purse:
         self._live, self._budgets, self._clock, self._say = live, budgets, clock, say
         self.amount = amount
         self._price = live.lease.price
-        self._spent = 0.0  # in micro-dollars
+        self._byte_prices = budgets.byte_prices(live.lease)
+        self._waited = 0.0  # in micro-dollars, as all here
         self._counted = self._looked = clock.monotonic()
         self._levels = list(LEVELS)
 
@@ -38,7 +43,7 @@ class Purse:
         if self.amount is None:
             return False
         now = self._clock.monotonic()
-        self._spent += self._price.micros * (now - self._counted) / 3600
+        self._waited += self._price.micros * (now - self._counted) / 3600
         self._counted = now
         if now - self._looked >= _LOOK_S:
             self._looked = now
@@ -46,6 +51,10 @@ class Purse:
             with contextlib.suppress(GpuplugError):
                 self._look(self.amount)
         return self._spent >= self.amount.micros
+
+    @property
+    def _spent(self) -> float:
+        return self._waited + self._byte_prices.cost(cell_bytes(self._live)).micros
 
     def _look(self, amount: Money) -> None:
         price = self._budgets.price_of(self._live.lease)
@@ -62,3 +71,9 @@ class Purse:
                 self._say(f"{level} % of this cell's budget of {amount} is spent")
         for warning in self._budgets.warnings():
             self._say(warning)
+
+
+def cell_bytes(live: Live) -> Passed:
+    """Return the bytes that have passed since the way of the last cell began."""
+    sent, fetched = live.meter.passed
+    return Passed(sent - live.mark[0], fetched - live.mark[1])

@@ -7,15 +7,21 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gpuplug import outputs
+from gpuplug.engine.purse import cell_bytes
 from gpuplug.errors import DetachedError, GpuplugError, LedgerError, PreemptedError
-from gpuplug.ledger import CellRow
+from gpuplug.ledger import CellRow, Passed
 from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gpuplug.engine.budgets import Budgets
+    from gpuplug.engine.linking import Live
+    from gpuplug.engine.running import Ran
+    from gpuplug.engine.talk import Talk
     from gpuplug.ledger import Lease, Ledger
-    from gpuplug.types import Clock
+    from gpuplug.types import Clock, Money
 
 RUNNING = "running"
 _ENDS: tuple[tuple[type[BaseException], str], ...] = (
@@ -46,3 +52,34 @@ def follow(ledger: Ledger, clock: Clock, lease: Lease, notebook: str) -> Iterato
 def _keep(ledger: Ledger, row: CellRow) -> None:
     with contextlib.suppress(LedgerError):
         ledger.record_cell(row, durable=False)
+
+
+class Recording:
+    """Keeps what the cells of a notebook have cost, and says it."""
+
+    def __init__(self, ledger: Ledger, budgets: Budgets, notebook: str) -> None:
+        self._ledger, self._budgets, self._notebook = ledger, budgets, notebook
+
+    def ended(self, live: Live, ran: Ran, started: float, talk: Talk) -> None:
+        """Keep how a cell ended and what its seconds and bytes cost; show the cost line and the warnings that are due."""
+        lease = self._ledger.lease(live.lease.label)
+        if lease.lease_s != live.lease.lease_s:
+            lease = self._ledger.amend(lease.label, lease_s=live.lease.lease_s)
+        tolls = self._budgets.byte_prices(lease).cost(cell_bytes(live))
+        cost = lease.price.for_seconds(round(ran.seconds, 3)) + tolls
+        row = CellRow(ran.id, lease.label, self._notebook, started, ran.seconds, cost, ran.status)
+        self._ledger.record_cell(row)
+        with live.meter.noting() as passed:
+            self._ledger.touch(lease.label, 0, durable=False, passed=Passed(*passed), at=started)
+        talk.cost(self._cost_line(lease, row, tolls, sum(cell_bytes(live))))
+        if not lease.simulated and lease.price.micros:
+            self._budgets.warn(talk.note)
+
+    def _cost_line(self, lease: Lease, cell: CellRow, tolls: Money, size: int) -> str:
+        if not lease.price.micros:
+            return f"{lease.provider} - {cell.seconds:.1f} s - free"
+        cost = f"{cell.cost}, {tolls} of it for {outputs.size_text(size)}" if tolls.micros else str(cell.cost)
+        parts = [f"{lease.gpu} {lease.provider} #{lease.instance_id}", f"{cell.seconds:.1f} s", cost]
+        if lease.simulated:
+            return " - ".join([*parts, "simulated"])
+        return " - ".join([*parts, self._budgets.line()])

@@ -14,7 +14,7 @@ from gpuplug.engine.bidding import bid_of
 from gpuplug.engine.ending import BUDGET_SLACK_S, FIRST_WAIT_S, LONGEST_WAIT_S
 from gpuplug.engine.settling import Settling
 from gpuplug.errors import BudgetError, LedgerError, ProviderError, UnknownOutcomeError, UsageError
-from gpuplug.ledger import HOLD_S, Lease, Order, Rate, State
+from gpuplug.ledger import HOLD_S, BytePrices, Lease, Order, Rate, State
 from gpuplug.types import LABEL_PREFIX, Offer, Secret, Spec, StartParams
 
 if TYPE_CHECKING:
@@ -163,6 +163,9 @@ class Renting(Settling):
             expires=self._now() + HOLD_S,
         )
         self._ledger.orders.keep(label, _order(offer, wish.options))
+        byte_prices = BytePrices(offer.down_price_per_gb, offer.up_price_per_gb)
+        if byte_prices != BytePrices():
+            self._ledger.traffic.agree(label, byte_prices)
         try:
             self._ledger.intend(lease, wish.within)
         except (BudgetError, LedgerError):

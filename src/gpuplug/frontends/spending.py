@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from gpuplug.ledger import SpendLine
 
 _BAR = 30
-_KINDS = ("compute", "disk", "stopped")
+_KINDS = ("compute", "disk", "stopped", "bytes")
 
 
 def spend(engine: Engine, options: Options, _say: Callable[[str], None]) -> str:
-    """Return the spend by the ledger since a day; bytes are not in it: only the platform counts them."""
+    """Return the spend by the ledger since a day; what a machine downloads by itself only the platform counts."""
     if options.check:
         return _check(engine, options)
     found = engine.budgets.spend(options.since, options.by)
@@ -56,7 +56,7 @@ def _check(engine: Engine, options: Options) -> str:
         )
         for each in found
     ]
-    notes = "whole days of UTC; the platform's amount has the bytes too, and may lack the last minutes"
+    notes = "whole days of UTC; the platform's amount has what the machine itself downloaded too, and may lack the last minutes"
     if not rows:
         return "nothing was rented in this time, so there is nothing to compare"
     return "\n".join([table(("instance", "ledger", "platform", "difference", ""), rows), notes])
@@ -96,14 +96,15 @@ def _table(found: Sequence[SpendLine], by: str) -> str:
         )
         for line in found
     ]
-    return table((by, "spent", "compute", "disk", "stopped disk", ""), rows)
+    return table((by, "spent", "compute", "disk", "stopped disk", "bytes", ""), rows)
 
 
 def _summary(engine: Engine, real: Sequence[SpendLine], options: Options) -> str:
     since = f"in the last {options.since} days" if isinstance(options.since, int) else f"since {options.since}"
     return (
         f"{engine.budgets.line()}; {total(real)} {since}, by this computer's ledger "
-        f"(days begin at midnight {engine.budgets.zone}; bytes sent are billed by the host and not in it)"
+        f"(days begin at midnight {engine.budgets.zone}; what a machine itself downloads, its image and data sets, its host "
+        "may bill too: that cannot be counted from here, and is in `spend --check`)"
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.spending import Parts, SpendLine, spend_lines
     from gpuplug.ledger.store import Ledger
+    from gpuplug.ledger.traffic import BytePrices, Passed, Toll
 
 _PARTS = {
     "gauges": ("Gauge", "GaugeBook"),
@@ -28,6 +29,7 @@ _PARTS = {
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "spending": ("Parts", "SpendLine", "spend_lines"),
     "store": ("Ledger",),
+    "traffic": ("BytePrices", "Passed", "Toll"),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -42,6 +44,7 @@ __all__ = [
     "FINAL",
     "HOLD_S",
     "PERIODS",
+    "BytePrices",
     "CellRow",
     "Gauge",
     "GaugeBook",
@@ -50,12 +53,14 @@ __all__ = [
     "Order",
     "OrderBook",
     "Parts",
+    "Passed",
     "PriceBook",
     "Rate",
     "Sample",
     "Seen",
     "SpendLine",
     "State",
+    "Toll",
     "nothing_today",
     "spend_lines",
     "zone",

@@ -10,7 +10,7 @@ from typing import Any
 from gpuplug.ledger.rows import Lease, Rate, State
 from gpuplug.types import Money
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Lease))
+COLUMNS = tuple(field.name for field in dataclasses.fields(Lease) if field.name != "tolls")
 _TEXTS = tuple(field.name for field in dataclasses.fields(Lease) if field.type == "str")
 
 

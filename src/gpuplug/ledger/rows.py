@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 from fractions import Fraction
 
+from gpuplug.ledger.traffic import Toll, in_money
 from gpuplug.types import ZERO, Money
 
 
@@ -54,7 +55,7 @@ class Lease:
 
     `contact` is when a process of this computer was last in touch with it, or waited for it; None when that is not
     known. `busy` is how many cells ran or waited there then. `begun` is since when its hard end counts; None until it
-    is reached. While it is being rented, `owner` does it, under `token`, until `expires`.
+    is reached. While it is being rented, `owner` does it, under `token`, until `expires`. `tolls` is what its bytes cost.
     """
 
     label: str
@@ -88,9 +89,10 @@ class Lease:
     owner: str = ""
     token: str = ""
     expires: float = 0.0
+    tolls: tuple[Toll, ...] = ()
 
     def cost(self, now: float, since: float = 0.0) -> Money:
-        """Return what it has cost between `since` and `now`: each rate for as long as it held.
+        """Return what it has cost between `since` and `now`: each rate for as long as it held, and the bytes.
 
         Costs of times that follow each other add up to the cost of the whole, to the micro-dollar.
         """
@@ -101,7 +103,11 @@ class Lease:
             return ZERO
         end = at if self.ended is None else min(at, self.ended)
         exact = sum(rate.price.micros * span for rate, span in self.spans(end))
-        return Money(round(Fraction(exact, MS_PER_HOUR)))
+        return Money(round(Fraction(exact, MS_PER_HOUR))) + self.bytes_cost(at)
+
+    def bytes_cost(self, until: float) -> Money:
+        """Return what the bytes have cost that passed before."""
+        return in_money(sum(toll.exact for toll in self.tolls if toll.at < until))
 
     def spans(self, end: float) -> list[tuple[Rate, int]]:
         """Return each rate and for how many milliseconds it held until `end`."""
@@ -144,7 +150,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class CellRow:
-    """One cell that ran: when, where, how it ended, what its seconds cost."""
+    """One cell that ran: when, where, how it ended, what its seconds and its bytes cost."""
 
     id: str
     label: str

@@ -23,23 +23,34 @@ BY = ("instance", "day", "gpu", "notebook", "cell", "platform")
 class Parts:
     """Kinds of cost. `disk` is what the disk costs while it boots and runs, `stopped` while it rests.
 
-    Bytes are not among them: only the platform counts them.
+    `bytes` is what passed between this computer and the machine; only the platform counts what that downloads by itself.
     """
 
     compute: Money = ZERO
     disk: Money = ZERO
     stopped: Money = ZERO
+    bytes: Money = ZERO
 
     @property
     def total(self) -> Money:
         """All of it."""
-        return self.compute + self.disk + self.stopped
+        return self.compute + self.disk + self.stopped + self.bytes
 
     def __add__(self, other: Parts) -> Parts:
-        return Parts(self.compute + other.compute, self.disk + other.disk, self.stopped + other.stopped)
+        return Parts(
+            self.compute + other.compute,
+            self.disk + other.disk,
+            self.stopped + other.stopped,
+            self.bytes + other.bytes,
+        )
 
     def __sub__(self, other: Parts) -> Parts:
-        return Parts(self.compute - other.compute, self.disk - other.disk, self.stopped - other.stopped)
+        return Parts(
+            self.compute - other.compute,
+            self.disk - other.disk,
+            self.stopped - other.stopped,
+            self.bytes - other.bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +98,14 @@ def _until(lease: Lease, at: float) -> Parts:
         else:
             disk += cost
     whole, disks, rests = (Money(round(Fraction(exact, MS_PER_HOUR))) for exact in (total, disk, stopped))
-    return Parts(whole - disks - rests, disks, rests)
+    return Parts(whole - disks - rests, disks, rests, lease.bytes_cost(at))
 
 
 Cut = tuple[str, float, float]
 
 
 def _by_day(lease: Lease, _cells: Sequence[CellRow], since: float, until: float) -> Iterator[Cut]:
-    began = min([lease.created, *(rate.since for rate in lease.rates)])
+    began = min([lease.created, *(rate.since for rate in lease.rates), *(toll.at for toll in lease.tolls)])
     at = max(since, min(began, until))
     while at < until:
         _, end = day(at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import sqlite3
@@ -10,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, gauges, notices, orders, prices, schema
+from gpuplug.ledger import copying, gauges, notices, orders, prices, schema, traffic
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -18,6 +19,8 @@ from gpuplug.types import ZERO, Clock, Money
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from gpuplug.ledger.traffic import Passed
 
 _BUSY_S = 10.0
 _MOVABLE = frozenset(COLUMNS) - {"label", "rates"}
@@ -92,6 +95,11 @@ class Ledger:
     def orders(self) -> orders.OrderBook:
         """The pages about how instances were ordered."""
         return orders.OrderBook(self._write, self._query)
+
+    @property
+    def traffic(self) -> traffic.TrafficBook:
+        """The pages about bytes."""
+        return traffic.TrafficBook(self._write, self._query)
 
     @property
     def notices(self) -> notices.NoticeBook:
@@ -171,15 +179,26 @@ class Ledger:
                 )
         return self.lease(label)
 
-    def touch(self, label: str, busy: int, *, durable: bool = True) -> None:
-        """Note that somebody is in touch with the instance now, and how many cells run or wait there.
+    def touch(
+        self,
+        label: str,
+        busy: int,
+        *,
+        durable: bool = True,
+        passed: Passed | None = None,
+        at: float | None = None,
+    ) -> None:
+        """Note that somebody is in touch with the instance now, how many cells run there, and the bytes that `passed`.
+
+        The bytes count from `at` on, the begin of the cell that they belong to; without it, from about now.
 
         Without `durable` it does not wait for the disk, and a power cut may lose it; the end of this process does not.
         """
+        now = self._clock.now().timestamp()
         with self._write(durable=durable) as connection:
-            connection.execute(
-                "UPDATE leases SET contact=?, busy=? WHERE label=?", (self._clock.now().timestamp(), busy, label)
-            )
+            connection.execute("UPDATE leases SET contact=?, busy=? WHERE label=?", (now, busy, label))
+            if passed is not None:
+                traffic.add(connection, label, passed, traffic.span(now) if at is None else at)
 
     def reopen(self, label: str, instance_id: str, price: Money) -> Lease:
         """Take back a final state: the provider lists the instance, at `price` per hour, so that it may bill.
@@ -263,7 +282,9 @@ class Ledger:
     def _leases(self, where: str, *arguments: object) -> list[Lease]:
         query = f"{_SELECT} WHERE {where} ORDER BY created"
         with self._reading():
-            return [from_row(row) for row in self._connection().execute(query, arguments).fetchall()]
+            found = [from_row(row) for row in self._connection().execute(query, arguments).fetchall()]
+        tolls = self.traffic.tolls(found[0].label if len(found) == 1 else None) if found else {}
+        return [dataclasses.replace(each, tolls=tolls[each.label]) if each.label in tolls else each for each in found]
 
     def _query(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         if not self.exists:

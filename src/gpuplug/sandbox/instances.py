@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.sandbox.catalogue import MICROS
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from gpuplug.sandbox.orders import Order
 
 DAY = 86_400
+BYTES_PER_GB = 10**9
 # Columns that the service computes and therefore cannot filter on.
 COMPUTED = frozenset({"dph_total", "num_gpus", "dph_base", "duration", "uptime_mins"})
 
@@ -62,9 +64,19 @@ class Instance:
         lost = self.gone or self.actual == "offline"
         self.meter.switch(now_ns, gpu=self.actual == "running" and not lost, disk=not lost)
 
+    @property
+    def bytes_micros(self) -> int:
+        """Micro-dollars that the bytes through the machine's public ports have cost; those of its own downloads are not."""
+        link = self.machine.link
+        return round((link.bytes_in + link.bytes_out) * Fraction(self.host.inet_cost) * MICROS / BYTES_PER_GB)
+
+    def micros(self, now_ns: int) -> int:
+        """Micro-dollars that it has cost: time and bytes."""
+        return self.meter.micros(now_ns) + self.bytes_micros
+
     def verdict(self, now_ns: int) -> dict[str, Any]:
         """Return what the meter endpoint says of this instance."""
-        micros = self.meter.micros(now_ns)
+        micros = self.micros(now_ns)
         return {
             "platform": "vast",
             "id": self.id,
@@ -79,6 +91,7 @@ class Instance:
             "rate_micros": self.meter.rate,
             "spend": dollars(micros),
             "spend_micros": micros,
+            "bytes_micros": self.bytes_micros,
         }
 
 

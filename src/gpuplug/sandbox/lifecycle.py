@@ -194,7 +194,8 @@ class Lifecycle:
         self._enter(instance, "exited")
         if recycle:
             await self._turns.exclusive(instance, instance.machine.destroy)
-            instance.machine = self._renew(instance)
+            old, instance.machine = instance.machine.link, self._renew(instance)
+            instance.machine.link.bytes_in, instance.machine.link.bytes_out = old.bytes_in, old.bytes_out
         await self._boot(instance, RESTART_S)
 
 

@@ -144,7 +144,7 @@ class Market:
     def spent(self) -> int:
         """Micro-dollars that all instances together have cost."""
         now = self.clock.now_ns()
-        return sum(one.meter.micros(now) for one in self._all())
+        return sum(one.micros(now) for one in self._all())
 
     def credit_left(self) -> int:
         """Micro-dollars of prepaid credit that are left."""

@@ -56,7 +56,7 @@ def draw_spend(days: Sequence[SpendLine], text: str) -> bool:
     axes = figure.subplots()
     names = [line.what for line in days]
     below = [0.0] * len(days)
-    for kind, label in (("compute", "compute"), ("disk", "disk"), ("stopped", "stopped disk")):
+    for kind, label in (("compute", "compute"), ("disk", "disk"), ("stopped", "stopped disk"), ("bytes", "bytes")):
         amounts = [getattr(line.parts, kind).micros / 1e6 for line in days]
         axes.bar(names, amounts, bottom=below, label=label)
         below = [low + amount for low, amount in zip(below, amounts, strict=True)]

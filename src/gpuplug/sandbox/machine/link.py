@@ -69,6 +69,7 @@ class Link:
         self._audible = asyncio.Event()
         self._audible.set()
         self._bytes_to_cut: int | None = None
+        self.bytes_in = self.bytes_out = 0  # to the machine and from it, since the beginning
 
     @property
     def direct_port(self) -> int:
@@ -175,8 +176,8 @@ class Link:
                 for end in (client, server):
                     # A router sends on what it gets; Nagle's algorithm would hold small answers back for 40 ms.
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                for source, sink in ((client, server), (server, client)):
-                    ways.append(loop.create_task(self._carry(source, sink)))
+                ways.append(loop.create_task(self._carry(client, server, inward=True)))
+                ways.append(loop.create_task(self._carry(server, client, inward=False)))
                 await asyncio.gather(*ways)
             except OSError:
                 _reset_on_close(client, server)
@@ -188,18 +189,22 @@ class Link:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
 
-    async def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    async def _carry(self, source: socket.socket, sink: socket.socket, *, inward: bool) -> None:
         loop = asyncio.get_running_loop()
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         while count := await loop.sock_recv_into(source, buffer):
             await self._audible.wait()
             passing = count if self._bytes_to_cut is None else min(count, self._bytes_to_cut)
             await loop.sock_sendall(sink, buffer[:passing])
-            self._count(passing)
+            self._count(passing, inward=inward)
         await self._audible.wait()
         sink.shutdown(socket.SHUT_WR)
 
-    def _count(self, passed: int) -> None:
+    def _count(self, passed: int, *, inward: bool) -> None:
+        if inward:
+            self.bytes_in += passed
+        else:
+            self.bytes_out += passed
         if self._bytes_to_cut is not None:
             self._bytes_to_cut -= passed
             if self._bytes_to_cut <= 0:
