@@ -1,4 +1,4 @@
-"""Run in a session of its own: pytest-jupyter's event loop and Playwright's do not share one."""
+"""Run in a session of its own, after all others: Playwright keeps an event loop in the main thread, and both cores are wanted."""
 
 from __future__ import annotations
 
