@@ -48,15 +48,18 @@ class Judge:
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            self._connection.close()  # one in memory stays
 
     def rows(self) -> dict[str, Row]:
-        """Return the ledger's leases by label."""
+        """Return the ledger's leases by label, as they are committed."""
+        if self._connection is None and self._world.ledger is not None:
+            self._connection = self._world.ledger
         if self._connection is None:
             path = self._world.home / "ledger.sqlite3"
             if not path.exists():
                 return {}
             self._connection = sqlite3.connect(path, isolation_level=None)
+        assert not self._connection.in_transaction, "something is written and not committed"
         with contextlib.suppress(sqlite3.OperationalError):  # no table yet
             found = self._connection.execute("SELECT label, state, instance_id FROM leases").fetchall()
             return {label: Row(state, instance_id) for label, state, instance_id in found}

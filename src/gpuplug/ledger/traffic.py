@@ -92,9 +92,7 @@ class TrafficBook:
                 add(connection, label, passed, at)
 
     def tolls(self, label: str | None = None) -> dict[str, tuple[Toll, ...]]:
-        """Return what the bytes of each lease, or of one, have cost and when; nothing of a ledger of old that is read-only."""
-        if not self._reading("SELECT 1 FROM sqlite_master WHERE name='traffic'"):
-            return {}
+        """Return what the bytes of each lease, or of one, have cost and when."""
         rows = self._reading(_TOLLS) if label is None else self._reading(f"{_TOLLS} WHERE label=?", label)
         found: dict[str, list[Toll]] = {}
         for own, at, sent, fetched, sent_price, fetched_price in rows:
