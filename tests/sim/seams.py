@@ -122,6 +122,10 @@ class Kept(sqlite3.Connection):
             self.execute(f"DELETE FROM {table}")  # noqa: S608 - our own table
 
 
+def _nothing(_: Ledger) -> None:
+    """Keep no copy of what lies in no file."""
+
+
 class Message:
     """What is asked of a request by whoever answers it here: as the HTTP library's own, without what only a socket needs."""
 
@@ -152,7 +156,7 @@ def _light(kept: Kept) -> Generator[None, None, None]:
         mock.patch.object(_http._Lines, "build", build),
         mock.patch.object(Ledger, "_open", opening),
         mock.patch.object(Ledger, "exists", property(lambda _: opened)),
-        mock.patch.object(Ledger, "keep_copy", return_value=None),
+        mock.patch.object(Ledger, "keep_copy", _nothing),
     ):
         yield
 
