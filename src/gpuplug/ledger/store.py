@@ -105,7 +105,7 @@ class Ledger:
     @property
     def notices(self) -> notices.NoticeBook:
         """The page about warnings that were given."""
-        return notices.NoticeBook(self._write)
+        return notices.NoticeBook(self._write, self._query)
 
     def intend(self, lease: Lease, check: Callable[[Lease], None] = lambda _: None) -> None:
         """Commit the intent to rent; durable when this returns, also through a power cut.
