@@ -34,6 +34,7 @@ class Row(NamedTuple):
 
     state: str
     instance_id: str
+    held_until: float  # by the process that rents it; until then others leave it alone
 
 
 class Judge:
@@ -61,8 +62,8 @@ class Judge:
             self._connection = sqlite3.connect(path, isolation_level=None)
         assert not self._connection.in_transaction, "something is written and not committed"
         with contextlib.suppress(sqlite3.OperationalError):  # no table yet
-            found = self._connection.execute("SELECT label, state, instance_id FROM leases").fetchall()
-            return {label: Row(state, instance_id) for label, state, instance_id in found}
+            found = self._connection.execute("SELECT label, state, instance_id, expires FROM leases").fetchall()
+            return {label: Row(*row) for label, *row in found}
         return {}
 
     def ordered(self, label: str) -> None:
@@ -116,7 +117,7 @@ class Judge:
                 self._break(f"#{machine.id} is to be destroyed, and nobody asks for it any more")
         for label in {machine.label for machine in ours}:
             left = [machine for machine in ours if machine.label == label and not machine.asked]
-            if len(left) > 1:
+            if len(left) > 1 and rows[label].held_until <= self._world.clock.now().timestamp():
                 self._break(f"{label} has {len(left)} instances, and the extra one is not ended")
 
     def reaps(self) -> None:
