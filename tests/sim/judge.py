@@ -35,6 +35,7 @@ class Row(NamedTuple):
 
     state: str
     instance_id: str
+    held_until: float  # by the process that rents it; until then others leave it alone
 
 
 class Judge:
@@ -49,18 +50,21 @@ class Judge:
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            self._connection.close()  # one in memory stays
 
     def rows(self) -> dict[str, Row]:
-        """Return the ledger's leases by label."""
+        """Return the ledger's leases by label, as they are committed."""
+        if self._connection is None and self._world.ledger is not None:
+            self._connection = self._world.ledger
         if self._connection is None:
             path = self._world.home / "ledger.sqlite3"
             if not path.exists():
                 return {}
             self._connection = sqlite3.connect(path, isolation_level=None)
+        assert not self._connection.in_transaction, "something is written and not committed"
         with contextlib.suppress(sqlite3.OperationalError):  # no table yet
-            found = self._connection.execute("SELECT label, state, instance_id FROM leases").fetchall()
-            return {label: Row(state, instance_id) for label, state, instance_id in found}
+            found = self._connection.execute("SELECT label, state, instance_id, expires FROM leases").fetchall()
+            return {label: Row(*row) for label, *row in found}
         return {}
 
     def ordered(self, label: str) -> None:
@@ -114,7 +118,7 @@ class Judge:
                 self._break(f"#{machine.id} is to be destroyed, and nobody asks for it any more")
         for label in {machine.label for machine in ours}:
             left = [machine for machine in ours if machine.label == label and not machine.asked]
-            if len(left) > 1:
+            if len(left) > 1 and rows[label].held_until <= self._world.clock.now().timestamp():
                 self._break(f"{label} has {len(left)} instances, and the extra one is not ended")
 
     def reaps(self) -> None:
