@@ -10,7 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine import consent, unfetched
+from gpuplug.engine import consent, refused, unfetched
 from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.guarding import Guard, told
@@ -82,6 +82,7 @@ class Engine:
         self._inventory = Inventory(notebook, self.ledger, self._renting, self._platforms, self.clock)
         self._acquiring = Acquiring(self.ledger, self._renting, self.clock, self._link, self._end)
         self._pausing = Pausing(self.ledger, self._renting, self.clock)
+        self.beside: Callable[[], None] = lambda: None  # called when a cell begins, and something may bill
 
     def close(self) -> None:
         """Close sessions and files; rented instances stay."""
@@ -135,6 +136,7 @@ class Engine:
         for note in plan.notes:
             talk.note(note)
         live = self.up(plan.options, talk)
+        self.beside()
         with self._guard.using(live):
             return self._run_on(live, plan, talk)
 
@@ -287,6 +289,10 @@ class Engine:
         """Return the leases that cost money now, by the ledger alone; asks no provider."""
         return [lease for lease in self.ledger.open_leases() if lease.billing]
 
+    def refused(self, lease: Lease) -> str:
+        """Say, by the ledger alone, that the key of `lease` is refused, and what still ends it; "" when it is not."""
+        return refused.by_ledger(lease, self.ledger)
+
     def cost(self, lease: Lease) -> Money:
         """Return what a lease has cost so far."""
         return lease.cost(self.clock.now().timestamp())
@@ -359,13 +365,17 @@ class Engine:
     def _end(self, leases: Iterable[Lease], say: Callable[[str], None]) -> list[Lease]:
         ended: list[Lease] = []
         for lease in leases:
+            refused.hand_over(self._live.get(lease.label), lease, self.ledger, say)
             self._hang_up(lease)
             say(f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: destroying")
-            after = self._renting.destroy(self.provider(lease.provider), lease, say)
+            provider = self.provider(lease.provider)
+            after = self._renting.destroy(provider, lease, say)
             proof = _PROOFS.get(after.state, "NOT PROVEN GONE, take it as billing")
             say(
                 f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: {proof}; it cost {self.cost(after)}"
             )
+            if after.state not in _PROOFS and (why := refused.why_unproven(after, provider, self.ledger, self.clock)):
+                say(why)
             ended.append(after)
         return ended
 

@@ -7,7 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import gauges, notices, orders, prices, traffic
+from gpuplug.ledger import gauges, notices, orders, prices, refusals, traffic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ ALTER TABLE leases ADD COLUMN token TEXT NOT NULL DEFAULT '';
 ALTER TABLE leases ADD COLUMN expires REAL NOT NULL DEFAULT 0;
 """,
 }
-_SCHEMA = f"{_LEASES}{prices.SCHEMA}{orders.SCHEMA}{notices.SCHEMA}{gauges.SCHEMA}{traffic.SCHEMA}"
+_SCHEMA = f"{_LEASES}{prices.SCHEMA}{orders.SCHEMA}{notices.SCHEMA}{gauges.SCHEMA}{traffic.SCHEMA}{refusals.SCHEMA}"
 _NAMES = frozenset(re.findall(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)", _SCHEMA))
 
 

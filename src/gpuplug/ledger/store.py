@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, gauges, notices, orders, prices, schema, traffic
+from gpuplug.ledger import copying, gauges, notices, orders, prices, refusals, schema, traffic
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -106,6 +106,11 @@ class Ledger:
     def notices(self) -> notices.NoticeBook:
         """The page about warnings that were given."""
         return notices.NoticeBook(self._write, self._query)
+
+    @property
+    def refusals(self) -> refusals.RefusalBook:
+        """The page about keys that are refused."""
+        return refusals.RefusalBook(functools.partial(self._write, durable=False), self._query)
 
     def intend(self, lease: Lease, check: Callable[[Lease], None] = lambda _: None) -> None:
         """Commit the intent to rent; durable when this returns, also through a power cut.
