@@ -10,7 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine import consent, resting, unfetched
+from gpuplug.engine import consent, refused, resting, unfetched
 from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.guarding import Guard, told
@@ -82,6 +82,7 @@ class Engine:
         self._inventory = Inventory(notebook, self.ledger, self._renting, self._platforms, self.clock)
         self._acquiring = Acquiring(self.ledger, self._renting, self.clock, self._link, self._end)
         self._pausing = Pausing(self.ledger, self._renting, self.clock)
+        self.beside: Callable[[], None] = lambda: None  # called when a cell begins, and something may bill
 
     def close(self) -> None:
         """Close sessions and files; rented instances stay."""
@@ -135,6 +136,7 @@ class Engine:
         for note in plan.notes:
             talk.note(note)
         live = self.up(plan.options, talk)
+        self.beside()
         with self._guard.using(live):
             return self._run_on(live, plan, talk)
 
@@ -295,6 +297,10 @@ class Engine:
         """Return the rest of a lease that has stopped itself, with what its results may cost; None for any other."""
         return resting.rest_of(self.ledger, lease, self.clock.now().timestamp())
 
+    def refused(self, lease: Lease) -> str:
+        """Say, by the ledger alone, that the key of `lease` is refused, and what still ends it; "" when it is not."""
+        return refused.by_ledger(lease, self.ledger)
+
     def cost(self, lease: Lease) -> Money:
         """Return what a lease has cost so far."""
         return lease.cost(self.clock.now().timestamp())
@@ -345,7 +351,6 @@ class Engine:
         quote = self._quoting.offers(options)
         offers = self._acquiring.sound(quote.offers, talk)
         talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
-
         return self._take(offers, options, talk)
 
     def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
@@ -367,13 +372,17 @@ class Engine:
     def _end(self, leases: Iterable[Lease], say: Callable[[str], None]) -> list[Lease]:
         ended: list[Lease] = []
         for lease in leases:
+            refused.hand_over(self._live.get(lease.label), lease, self.ledger, say)
             self._hang_up(lease)
             say(f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: destroying")
-            after = self._renting.destroy(self.provider(lease.provider), lease, say)
+            provider = self.provider(lease.provider)
+            after = self._renting.destroy(provider, lease, say)
             proof = _PROOFS.get(after.state, "NOT PROVEN GONE, take it as billing")
             say(
                 f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: {proof}; it cost {self.cost(after)}"
             )
+            if after.state not in _PROOFS and (why := refused.why_unproven(after, provider, self.ledger, self.clock)):
+                say(why)
             ended.append(after)
         return ended
 

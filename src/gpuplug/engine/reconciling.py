@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine.contacts import IN_TOUCH_S, NOTED_S
 from gpuplug.engine.platforms import Platforms
+from gpuplug.engine.refused import listed
 from gpuplug.engine.renting import Renting
 from gpuplug.engine.resting import Rest, rest_of
 from gpuplug.engine.settling import TOMBSTONE_S
@@ -132,14 +133,14 @@ class Reconciler:
         leases = [lease for lease in self._ledger.open_leases() if lease.provider == name and lease.price.micros]
         try:
             provider = self._provider(name)
-            seen = provider.instances()
+            seen = listed(provider, self._ledger, self._clock)
         except GpuplugError as error:
             why = f"{name} cannot be asked: {error.message}"
             unseen = [self._finding(Found.TROUBLE, why, lease) for lease in leases]
             return unseen or [Finding(Found.TROUBLE, name, why)]
         settled = self._renting.reconcile(provider, seen)
-        listed = {instance.id: instance for instance in seen}
-        found = [self._judge(provider, lease, listed.get(lease.instance_id)) for lease in settled if lease.price.micros]
+        there = {instance.id: instance for instance in seen}
+        found = [self._judge(provider, lease, there.get(lease.instance_id)) for lease in settled if lease.price.micros]
         ours = {lease.label for lease in self._ledger.leases(0)}
         strangers = [instance for instance in seen if instance.label not in ours]
         return found + [

@@ -10,6 +10,7 @@ from gpuplug import outputs
 from gpuplug.engine import unfetched
 from gpuplug.engine.guarding import seconds_left, why_unguarded, worst_case
 from gpuplug.engine.purse import SWITCH_GRACE_S, Purse
+from gpuplug.engine.refused import KeyWatch
 from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
 from gpuplug.session import CellRequest, Event
 from gpuplug.sync import Brought, HomeRules, RemoteFile, remote_files
@@ -116,7 +117,7 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
         )
     )
     purse = Purse(live, budgets, clock, amount, talk.note)
-    _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse))
+    _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse), KeyWatch(live, budgets.ledger, clock, talk.note))
     live.session.ack()
     return ran
 
@@ -167,13 +168,14 @@ def _twice(budget: Money) -> str:
     return (budget + budget).exact().rstrip("0").rstrip(".")
 
 
-def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:
+def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop, key: KeyWatch) -> None:
     show = Show(live, ran, talk)
     while ran.status == "unknown":
         try:
             event = live.session.next_event(_TICK_S)
             stop.by_budget()
             stop.by_host()
+            key.look()
             if event is not None and event.cell == ran.id:
                 show.event(event)
         except KeyboardInterrupt:

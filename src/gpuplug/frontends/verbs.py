@@ -41,7 +41,8 @@ def bill(engine: Engine) -> str:
     """Say what bills now, by the ledger alone, with the way to end each."""
     billing = engine.billing()
     line = f"{_instances(len(billing))} billing, {engine.spent_since(0)} today"
-    return "\n".join([line, *engine.losses(), *(f"  {_bill_line(engine, lease)}" for lease in billing)])
+    refused = [f"  {text}" for lease in billing if (text := engine.refused(lease))]
+    return "\n".join([line, *engine.losses(), *(f"  {_bill_line(engine, lease)}" for lease in billing), *refused])
 
 
 def _bill_line(engine: Engine, lease: Lease) -> str:
@@ -109,16 +110,20 @@ def ls(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
         say(str(error))
         rows, trouble = engine.without_ledger(error).rows(), error
     if options.json:
-        return asdata.text([asdata.row(each) for each in rows])
+        return asdata.text([asdata.row(each) for each in rows if each.instance or each.lease])
     if not rows and trouble is not None:
         return "the providers list no instance with our label"
     lost = [] if trouble else engine.losses()
     if not rows:
         return "\n".join(["0 instances billing", *lost])
-    lines = [_row(row) for row in rows]
-    troubles = {f"{row.lease.provider}: {row.trouble}" for row in rows if row.lease and row.trouble}
+    lines = [_row(row) for row in rows if row.instance or row.lease]
+    troubles = {_trouble(row) for row in rows if row.trouble and row.instance is None}
     shown = table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines)
     return "\n".join([shown, *sorted(troubles), *lost, *_questions(engine, rows)])
+
+
+def _trouble(row: Row) -> str:
+    return f"{row.lease.provider}: {row.trouble}" if row.lease else row.trouble
 
 
 def _questions(engine: Engine, rows: list[Row]) -> list[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
+    from gpuplug.ledger.refusals import Refusal, RefusalBook
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.spending import Parts, SpendLine, spend_lines
     from gpuplug.ledger.store import Ledger
@@ -27,6 +28,7 @@ _PARTS = {
     "orders": ("Order", "OrderBook"),
     "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
+    "refusals": ("Refusal", "RefusalBook"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "spending": ("Parts", "SpendLine", "spend_lines"),
     "store": ("Ledger",),
@@ -59,6 +61,8 @@ __all__ = [
     "Passed",
     "PriceBook",
     "Rate",
+    "Refusal",
+    "RefusalBook",
     "Sample",
     "Seen",
     "SpendLine",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gpuplug import config
 from gpuplug.engine.reconciling import Found
 from gpuplug.engine.settling import RESTS_ITSELF
-from gpuplug.errors import BudgetError, UsageError
+from gpuplug.errors import AuthError, BudgetError, UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text
 from gpuplug.frontends.panel.pods import pairs, state_of
 from gpuplug.ledger import FINAL, PERIODS, State
@@ -54,14 +54,37 @@ def _of_platforms(known: Known) -> Iterator[dict[str, Any]]:
     for name, listing in known.listings.items():
         if listing.failure is None or name not in bills:
             continue
-        yield _alert(
-            "platform",
-            name,
-            f"{name} cannot be asked what runs there: {text(listing.failure.error.message, LONG_TEXT_LIMIT)}",
-            listing.failure.since,
-            settles=f"{name} answers again",
-            console_url=_console(known, name),
-        )
+        why = text(listing.failure.error.message, LONG_TEXT_LIMIT)
+        what, settles = f"{name} cannot be asked what runs there: {why}", f"{name} answers again"
+        if isinstance(listing.failure.error, AuthError):
+            what, settles = (
+                f"{name} refuses the key: {why}. {_bills_on(known, name)}",
+                _key_wanted(listing.failure.error),
+            )
+        yield _alert("platform", name, what, listing.failure.since, settles=settles, console_url=_console(known, name))
+
+
+def _bills_on(known: Known, platform: str) -> str:
+    """Say what bills on a platform that refuses the key, and when each ends by itself."""
+    billing = [lease for lease in known.leases or () if lease.billing and lease.provider == platform]
+    parts = [
+        f"#{text(lease.instance_id) or lease.label} bills {lease.rate}/h{_ends_by(lease)}, and cannot be ended from here"
+        for lease in billing
+    ]
+    return "; ".join(parts)
+
+
+def _ends_by(lease: Lease) -> str:
+    if lease.state is State.STOPPED or not lease.hard_s:
+        return ""
+    return (
+        f", its own switch ends it by a key of its own {lease.lease_s // 60} min after the last contact or cell, "
+        f"{moment(lease.hard_end)} at the latest"
+    )
+
+
+def _key_wanted(error: AuthError) -> str:
+    return text(error.hint, LONG_TEXT_LIMIT) or "a key that is accepted"
 
 
 def _of_pods(known: Known) -> Iterator[dict[str, Any]]:
