@@ -133,7 +133,7 @@ class Budgets:
 
     def expect(self, live: Live, cell: str, budget: Money) -> None:
         """Write down what the results of a cell that begins may cost while they wait."""
-        unfetched.expect(live, self._ledger, cell, budget, self._now())
+        unfetched.expect(live, self.ledger, cell, budget, self._now())
 
     def change(self, changes: Mapping[str, Money | None], talk: Talk | None) -> None:
         """Set standing budgets in the user's own file, or lift one (None).
