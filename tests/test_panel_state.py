@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gpuplug.engine.reconciling import Finding, Found
+from gpuplug.engine.settling import RESTS_ITSELF
 from gpuplug.errors import AuthError, UnreachableError
-from gpuplug.frontends.panel import fields, offers, state
+from gpuplug.frontends.panel import alerts, fields, offers, state
 from gpuplug.frontends.panel.known import Failure, Known, Listing
 from gpuplug.frontends.panel.looking import LOOK_S, Lookers
 from gpuplug.ledger import CellRow, Lease, Rate, State
@@ -196,6 +198,24 @@ def test_each_trouble_is_an_alert_that_says_what_settles_it(monkeypatch: pytest.
     assert kinds(known(lease(state=State.STOPPED), listed=(instance(state=InstanceState.STOPPED),))) == ["stopped"]
     outbid = known(lease(bid=Money.dollars("0.3")), listed=(instance(state=InstanceState.STOPPED),))
     assert kinds(outbid) == ["preempted"]
+
+
+def test_what_rests_with_results_says_so_until_when_and_warns_when_little_of_the_budget_is_left() -> None:
+    rests = lease(state=State.STOPPED, note=RESTS_ITSELF)
+    listed = (instance(state=InstanceState.STOPPED),)
+    for why, severity in (
+        ("results wait on it", "warning"),
+        ("80 % of the budget of these results is spent: results wait on it", "error"),
+    ):
+        found = {rests.label: Finding(Found.ASKED, "vast", why, rests)}
+        (alert,) = alerts.alerts(replace(known(rests, listed=listed), findings=found))
+        assert alert["text"].endswith(f"#1234: {why}")
+        assert (alert["kind"], alert["severity"]) == ("stopped", severity)
+
+
+def test_results_that_are_lost_are_told() -> None:
+    (alert,) = alerts.alerts(replace(known(), losses={"gp-1": "RESULTS LOST: #7"}))
+    assert (alert["kind"], alert["severity"], alert["text"]) == ("lost", "error", "RESULTS LOST: #7")
     ending = known(lease(state=State.DESTROYING), listed=(instance(),), since={"gp-1": ("destroying", NOW - 200)})
     assert kinds(ending) == ["destroy_failed"]
     (alert,) = state.parts(ending)["alerts"]["items"]

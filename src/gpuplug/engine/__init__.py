@@ -10,7 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine import consent, refused, unfetched
+from gpuplug.engine import consent, refused, resting, unfetched
 from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.guarding import Guard, told
@@ -155,7 +155,7 @@ class Engine:
                 if ran.status == "died" and live.lease.bid.micros:
                     proving.check_not_preempted(live.lease, live.provider, self.clock)
                 running.bring_home(live, plan.options, ran, talk)
-                unfetched.fetched(live, ran.id)
+                unfetched.fetched(live, self.ledger, ran.id)
                 recording.Recording(self.ledger, self.budgets, self.notebook).ended(live, ran, started, talk)
             ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
@@ -172,7 +172,7 @@ class Engine:
 
     def up(self, options: Options, talk: Talk) -> Live:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
-        for news in self._guard.news():
+        for news in (*self._guard.news(), *self.losses()):
             talk.note(news)
         warm = self._inventory.warm(options)
         if warm is None:
@@ -202,22 +202,22 @@ class Engine:
 
     def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
-        resting: list[Lease] = []
+        rest: list[Lease] = []
         for lease in self._inventory.meant(options):
             if lease.state is State.STOPPED:
-                resting.append(lease)
+                rest.append(self._pausing.keep(lease))
                 continue
             self._pausing.ask(self.provider(lease.provider), lease)
             self._hang_up(lease)
             say(f"#{lease.instance_id} {lease.gpu} {lease.provider}: stopping")
-            resting.append(self._pausing.rest(self.provider(lease.provider), lease))
-        return resting
+            rest.append(self._pausing.rest(self.provider(lease.provider), lease))
+        return rest
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
         """Start the notebook's resting instances, or those named: COSTS MONEY. What waits there, `unfetched.fetch` brings home."""
         self._inventory.notice_rest(options)
-        resting = self._inventory.meant(options, resting=True)
-        return [told(self._wake(lease, options, talk), talk) for lease in resting]
+        leases = self._inventory.meant(options, resting=True)
+        return [told(self._wake(lease, options, talk), talk) for lease in leases]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""
@@ -289,6 +289,14 @@ class Engine:
         """Return the leases that cost money now, by the ledger alone; asks no provider."""
         return [lease for lease in self.ledger.open_leases() if lease.billing]
 
+    def losses(self) -> list[str]:
+        """Return what is to be said of results that nobody fetched until their budget was spent; of each loss once."""
+        return resting.losses(self.ledger, self.clock.now().timestamp())
+
+    def rest(self, lease: Lease) -> resting.Rest | None:
+        """Return the rest of a lease that has stopped itself, with what its results may cost; None for any other."""
+        return resting.rest_of(self.ledger, lease, self.clock.now().timestamp())
+
     def refused(self, lease: Lease) -> str:
         """Say, by the ledger alone, that the key of `lease` is refused, and what still ends it; "" when it is not."""
         return refused.by_ledger(lease, self.ledger)
@@ -343,7 +351,6 @@ class Engine:
         quote = self._quoting.offers(options)
         offers = self._acquiring.sound(quote.offers, talk)
         talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
-
         return self._take(offers, options, talk)
 
     def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.config import Limit, Standing, Terms
+from gpuplug.engine import unfetched
 from gpuplug.errors import BudgetError, ConsentError, GpuplugError, UsageError
 from gpuplug.ledger import PERIODS, BytePrices, Lease, Ledger, SpendLine, State, spend_lines, zone
 from gpuplug.types import ZERO, Money
@@ -129,6 +130,10 @@ class Budgets:
     def price_of(self, lease: Lease) -> Money:
         """Return what `lease` costs per hour by the ledger now; another process may have seen it rise."""
         return self.ledger.lease(lease.label).price
+
+    def expect(self, live: Live, cell: str, budget: Money) -> None:
+        """Write down what the results of a cell that begins may cost while they wait."""
+        unfetched.expect(live, self.ledger, cell, budget, self._now())
 
     def change(self, changes: Mapping[str, Money | None], talk: Talk | None) -> None:
         """Set standing budgets in the user's own file, or lift one (None).

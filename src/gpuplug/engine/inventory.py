@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine.contacts import IN_TOUCH_S
 from gpuplug.engine.refused import by_ledger, listed
-from gpuplug.engine.settling import TOMBSTONE_S
+from gpuplug.engine.settling import RESTS_ITSELF, TOMBSTONE_S, WISHED
 from gpuplug.engine.suiting import Suit, idle_options, suit
 from gpuplug.errors import AuthError, GpuplugError, TooDearError, UnknownNameError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
@@ -179,7 +179,8 @@ class Inventory:
             UnknownNameError: no platform lists it with our label.
         """
         if (own := self.left_behind(word)) is not None:
-            return self._ledger.amend(own.label, notebook=self._notebook, name="")
+            note = WISHED if own.note == RESTS_ITSELF else own.note  # somebody wants it: it is not ended for money now
+            return self._ledger.amend(own.label, notebook=self._notebook, name="", note=note)
         stranger = self.stranger(word)
         return self._renting.adopt(self._platforms.get(stranger.provider), stranger, self._notebook)
 

@@ -99,6 +99,10 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
         live.session.request("terms", {"lease_s": options.terms.lease})
         live.lease = replace(live.lease, lease_s=options.terms.lease)
     inputs = tuple(value.name for value in plan.values if value.name in fresh)
+    amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
+    kept = unfetched.terms(live, options, budget_s)
+    if kept is not None and amount is not None:
+        budgets.expect(live, cell, amount)
     live.session.submit(
         CellRequest(
             ran.id,
@@ -109,10 +113,9 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
             plan.modules,
             plan.references.import_folders,
             None if budget_s is None else budget_s + SWITCH_GRACE_S,
-            unfetched.terms(live, options, budget_s),
+            kept,
         )
     )
-    amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
     purse = Purse(live, budgets, clock, amount, talk.note)
     _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse), KeyWatch(live, budgets.ledger, clock, talk.note))
     live.session.ack()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger.spending import Parts, SpendLine, spend_lines
     from gpuplug.ledger.store import Ledger
     from gpuplug.ledger.traffic import BytePrices, Passed, Toll
+    from gpuplug.ledger.waiting import Allowance, WaitingBook
 
 _PARTS = {
     "gauges": ("Gauge", "GaugeBook"),
@@ -32,6 +33,7 @@ _PARTS = {
     "spending": ("Parts", "SpendLine", "spend_lines"),
     "store": ("Ledger",),
     "traffic": ("BytePrices", "Passed", "Toll"),
+    "waiting": ("Allowance", "WaitingBook"),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -46,6 +48,7 @@ __all__ = [
     "FINAL",
     "HOLD_S",
     "PERIODS",
+    "Allowance",
     "BytePrices",
     "CellRow",
     "Gauge",
@@ -65,6 +68,7 @@ __all__ = [
     "SpendLine",
     "State",
     "Toll",
+    "WaitingBook",
     "nothing_today",
     "spend_lines",
     "zone",
