@@ -18,8 +18,9 @@ demo: .venv/demo ## run the first notebook on a rented (make-believe) GPU and pr
 test: .venv/test $(FRONT) $(FRONT_CHECKED) ## run all tests; they mostly wait for real processes, so three workers fit on two cores
 	$(BIN)/python -m pytest -n 3 --dist loadfile -rs --ignore=tests/ui
 	$(BIN)/python -m pytest -rs --confcutdir=tests/ui tests/ui
+	GP_SEEDS=20000 $(BIN)/python tests/sim/soak.py
 
-soak: .venv/test ## the money protocol in GP_SEEDS simulated lives (100000) from seed GP_FIRST on, or GP_PLAN once
+soak: .venv/test ## the money protocol in GP_SEEDS simulated lives (1000000) from seed GP_FIRST on, or GP_PLAN once
 	$(BIN)/python tests/sim/soak.py
 
 soak-ssh: .venv/test ## GP_LIVES lives (500, three quarters of an hour) of machines with the real sshd and the real switch, from seed GP_FIRST on

@@ -204,10 +204,10 @@ class Process:
         self.engine.down(Options(all=True), self._world.tell)
 
     def _work(self) -> None:
-        """A cell runs for four minutes; the panel looks each minute, and so does the kernel's own thread."""
+        """A cell runs for four minutes; the panel looks now and then, and so does the kernel's own thread."""
         self.engine.run(240.0)
-        for _ in range(4):
-            self._world.pass_time(60.0)
+        for _ in range(2):
+            self._world.pass_time(120.0)
             self.engine.beat()
             self._look()
             self._world.beside("reap")

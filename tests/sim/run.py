@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sim.judge import Violation
 from sim.plan import STORIES, Plan
 from sim.process import Process
-from sim.seams import wired
+from sim.seams import ledger_in_memory, wired
 from sim.world import CrashError, World
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ _ROUNDS = 40
 _ROUND_S = 60.0
 _ATTENDED_S = (300.0, 3_600.0)
 _LOOKS = 6
+_LONGEST_S = 16_000.0  # of the cells of the stories, with a lease after it
 
 
 class Verdict(NamedTuple):
@@ -38,18 +39,18 @@ class Verdict(NamedTuple):
 
 
 @contextlib.contextmanager
-def standing(plan: Plan, *, traced: bool = False) -> Generator[World, None, None]:
-    """Give a world for `plan`, in a folder of its own."""
+def standing(plan: Plan, *, traced: bool = False, on_disk: bool = False) -> Generator[World, None, None]:
+    """Give a world for `plan`, in a folder of its own; its ledger is there when `on_disk`, else in memory."""
     home = Path(tempfile.mkdtemp(prefix="gpuplug-sim-", dir=_ROOT))
-    world = World(plan, home)
-    world.trace = [] if traced else None
-    try:
+    with contextlib.ExitStack() as closing:
+        closing.callback(shutil.rmtree, home, ignore_errors=True)
+        kept = None if on_disk else closing.enter_context(ledger_in_memory())
+        world = World(plan, home, kept)
+        closing.callback(world.close)
+        world.trace = [] if traced else None
         with wired(world):
             world.other = Process(world, "B")
             yield world
-    finally:
-        world.close()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def run(plan: Plan) -> Verdict:
@@ -75,6 +76,8 @@ def through(world: World) -> Verdict:
     process = Process(world, "A1")
     for word in STORIES[world.plan.story]:
         process = play(world, process, word)
+    if world.revoked:
+        without_a_key(world)
     leases = settle(world).engine.ledger.leases()
     machines = [machine for machine in world.market.machines.values() if machine not in world.market.strangers()]
     now = world.clock.now().timestamp()
@@ -135,13 +138,20 @@ def away(world: World) -> None:
         world.beside("reap")
 
 
+def without_a_key(world: World) -> None:
+    """Let the key stay refused for longer than the terms of any machine; the looks of a timer do no more than look."""
+    for _ in range(_LOOKS):
+        world.pass_time(max(world.options.terms.hard, _LONGEST_S) / _LOOKS)
+        world.beside("reap")
+    world.judge.switched()
+
+
 def settle(world: World) -> Process:
-    """In fair weather a new process looks each minute, as a reaper does, then ends all; nothing may be left."""
+    """In fair weather a new process looks each minute, as a reaper or as a panel does, then ends all; nothing may be left."""
     world.fair()
     process = Process(world, "C")
     for turn in range(_ROUNDS):
-        process.act("reap")
-        process.act("look")
+        process.act("look" if turn % 2 else "reap")
         world.pass_time(_ROUND_S)
         if turn >= 2 and not world.market.restless():
             process.act("down")

@@ -13,9 +13,10 @@ import itertools
 import json
 import os
 import random
+import sqlite3
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 from urllib.parse import parse_qsl, unquote
 
@@ -30,7 +31,6 @@ from gpuplug.streams import ssh
 from gpuplug.testing import FakeClock
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Generator, Mapping
     from contextlib import AbstractContextManager
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from gpuplug.streams.keys import KeyPair
 
-_AUTHORIZED = (b"Authorization", f"Bearer {KEY}".encode())
+_AUTHORIZED = f"Bearer {KEY}"
+_FREE: list[Kept] = []
 _KEYS = 16  # more than one run rents, so that no two of its instances have the same
 
 
@@ -46,13 +47,13 @@ _KEYS = 16  # more than one run rents, so that no two of its instances have the 
 def wired(world: World) -> Generator[None, None, None]:
     """Put `world` below the engine: no socket, no chance but the plan's, no platform but the plan's."""
     chance = random.Random(world.plan.seed)  # noqa: S311 - to be repeated, not to be secret
-    transaction, opening = Ledger._write, Ledger._open
-    keys_in_turn, empty = itertools.cycle(_keys()), _empty_ledger()
+    transaction = Ledger._write
+    keys_in_turn = itertools.cycle(_keys())
 
     def fetch(_lines: object, request: Any, seconds: float, _limit: int, *, fresh: bool) -> object:  # noqa: ANN401, ARG001 - its own types are private
         message = request.message
         try:
-            return _http._Raw(*world.exchange(message, _taken_apart(message, request.auth)))
+            return _http._Raw(*world.exchange(message.url.host, _taken_apart(message, request.auth)))
         except httpx.HTTPError as error:
             raise _http._mapped(error, str(message.url), seconds, expired=False) from error
 
@@ -61,12 +62,6 @@ def wired(world: World) -> Generator[None, None, None]:
         whole: AbstractContextManager[sqlite3.Connection] = world.transaction(transaction(ledger, durable=durable))
         with ledger._reading(), whole as connection:
             yield connection
-
-    def opened(ledger: Ledger) -> sqlite3.Connection:
-        if not ledger.exists:
-            ledger.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            ledger.path.write_bytes(empty)
-        return opening(ledger)
 
     class Tokens:
         @staticmethod
@@ -78,7 +73,7 @@ def wired(world: World) -> Generator[None, None, None]:
     with (
         mock.patch.object(_http._Lines, "fetch", fetch),
         mock.patch.object(Ledger, "_write", watched),
-        mock.patch.object(Ledger, "_open", opened),
+        contextlib.nullcontext() if world.ledger is None else _light(world.ledger),
         mock.patch.object(ssh, "make_key", keys_in_turn.__next__),
         mock.patch.object(os, "getpid", _process),
         mock.patch.object(renting, "secrets", Tokens),
@@ -114,20 +109,83 @@ def _keys() -> list[KeyPair]:
     return [ssh.make_key() for _ in range(_KEYS)]
 
 
-@functools.cache
-def _empty_ledger() -> bytes:
-    """Return the file that the real ledger makes at its first use."""
+class Kept(sqlite3.Connection):
+    """A ledger in memory. It outlives each process that has opened it, and is emptied for the next world."""
+
+    def close(self) -> None:
+        """Let one process go."""
+
+    def empty(self) -> None:
+        """Forget all that is written; the statements that were prepared stay, which is most of what a new ledger costs."""
+        self.rollback()
+        for (table,) in self.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            self.execute(f"DELETE FROM {table}")  # noqa: S608 - our own table
+
+
+def _nothing(_: Ledger) -> None:
+    """Keep no copy of what lies in no file."""
+
+
+class Message:
+    """What is asked of a request by whoever answers it here: as the HTTP library's own, without what only a socket needs."""
+
+    def __init__(self, method: str, url: httpx.URL, *, content: str | None) -> None:
+        self.method = method
+        self.url = url
+        self.content = content or ""
+        self.headers: dict[str, str] = {}
+
+
+@contextlib.contextmanager
+def _light(kept: Kept) -> Generator[None, None, None]:
+    """Let the processes' ledger lie in memory and their requests be light: that is half of what a run costs.
+
+    What is uncommitted is seen by whoever reads the ledger then, so nobody may read while a transaction is open.
+    """
+    opened = False
+
+    def opening(_: Ledger) -> sqlite3.Connection:
+        nonlocal opened
+        opened = True
+        return kept
+
+    def build(_: object, method: str, url: httpx.URL, content: str | None, *, auth: httpx.Auth | None) -> object:
+        return _http._Request(cast("httpx.Request", Message(method, url, content=content)), auth)
+
+    with (
+        mock.patch.object(_http._Lines, "build", build),
+        mock.patch.object(Ledger, "_open", opening),
+        mock.patch.object(Ledger, "exists", property(lambda _: opened)),
+        mock.patch.object(Ledger, "keep_copy", _nothing),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def ledger_in_memory() -> Generator[Kept, None, None]:
+    """Lend an empty ledger that lies in no file."""
+    kept = _FREE.pop() if _FREE else _new_ledger()
+    try:
+        yield kept
+    finally:
+        kept.empty()
+        _FREE.append(kept)
+
+
+def _new_ledger() -> Kept:
+    """Return what the real ledger makes at its first use."""
+    kept = sqlite3.connect(":memory:", isolation_level=None, factory=Kept)
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder), FakeClock())
-        ledger._connection()
+        ledger._connection().backup(kept)
         ledger.close()
-        return ledger.path.read_bytes()
+    return kept
 
 
 def _taken_apart(request: httpx.Request, auth: httpx.Auth | None) -> Asked:
     if auth is not None:
         request = next(auth.auth_flow(request))
-    assert _AUTHORIZED in request.headers.raw, f"{request.url} was asked without the key"
+    assert request.headers.get("Authorization") == _AUTHORIZED, f"{request.url} was asked without the key"
     body = json.loads(request.content) if request.content else {}
     path, query = _address(request.url.raw_path)
     return Asked(request.method, path, query, body)

@@ -28,8 +28,8 @@ def test_no_seed_breaks_a_promise(part: int) -> None:
         run(seeded(seed))
 
 
-def traced(plan: Plan) -> tuple[str, list[str] | None]:
-    with standing(plan, traced=True) as world:
+def traced(plan: Plan, *, on_disk: bool = False) -> tuple[str, list[str] | None]:
+    with standing(plan, traced=True, on_disk=on_disk) as world:
         through(world)
         return world.digest, world.trace
 
@@ -38,6 +38,11 @@ def test_the_same_seed_gives_the_same_trace() -> None:
     for seed in range(100, 120):
         assert traced(seeded(seed)) == traced(seeded(seed)), f"seed {seed}"
     assert len({run(seeded(seed)).digest for seed in range(100, 120)}) == 20
+
+
+def test_a_ledger_on_the_disk_and_whole_requests_give_the_same_trace() -> None:
+    for seed in range(200, 240):
+        assert traced(seeded(seed)) == traced(seeded(seed), on_disk=True), f"seed {seed}"
 
 
 def test_the_same_seed_gives_the_same_trace_in_another_process() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import email.utils
+import functools
 import hashlib
 import sqlite3
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Protocol
+
+    from sim.seams import Kept
 
     class Process(Protocol):
         """What the world knows of a process."""
@@ -55,8 +58,9 @@ class CrashError(BaseException):
 class World:
     """Everything outside the processes, and the truth about it."""
 
-    def __init__(self, plan: Plan, home: Path) -> None:
+    def __init__(self, plan: Plan, home: Path, ledger: Kept | None = None) -> None:
         self.plan = plan
+        self.ledger = ledger  # None: a file in `home`
         self.home = home
         self.clock = FakeClock()
         self.market = Market(plan.traits)
@@ -70,6 +74,7 @@ class World:
         self.points: list[str] = []
         self.struck = 0
         self.dozed = 0.0
+        self.revoked = self.refused = False  # for good, and ever
         self.trace: list[str] | None = None
         self._calm = False
         self._pending = list(plan.faults)
@@ -104,7 +109,7 @@ class World:
         if self.current is not None and self.current.dead:
             raise CrashError
         number = len(self.points)
-        action = self._take(name)
+        action = self._take(number, name)
         self.points.append(name)
         if action:
             self.struck += 1
@@ -124,13 +129,13 @@ class World:
 
     def fair(self) -> None:
         """Let nothing go wrong any more, and let the wall clock be right again."""
-        self._calm = True
+        self._calm, self.revoked = True, False
         self._storm_until = self._lies_until = 0.0
         self.clock.set_wall(FakeClock().now() + dt.timedelta(seconds=self.now))
 
-    def exchange(self, request: httpx.Request, asked: Asked) -> tuple[int, bytes, Mapping[str, str]]:
-        """Answer one request, or raise the HTTP library's error for what the wire does to it."""
-        dialect = DIALECTS[request.url.host]
+    def exchange(self, host: str, asked: Asked) -> tuple[int, bytes, Mapping[str, str]]:
+        """Answer one request to `host`, or raise the HTTP library's error for what the wire does to it."""
+        dialect = DIALECTS[host]
         verb = dialect.verb(asked)
         self.point(f"call before {verb}")
         action = self.point(f"wire {verb}")
@@ -143,7 +148,7 @@ class World:
                 self.pass_time(_SLOW_S)
             raise
         self.tell(f"{asked.method} {asked.path} -> {status}")
-        headers = {**headers, "date": email.utils.formatdate(EPOCH + self.now, usegmt=True)}
+        headers = {**headers, "date": _date(int(EPOCH + self.now))}
         if verb == "create":
             self.judge.all_known()
         self.point(f"call after {verb}")
@@ -161,11 +166,11 @@ class World:
         self.judge.written()
         self.point("ledger after")
 
-    def _take(self, name: str) -> str:
+    def _take(self, number: int, name: str) -> str:
         if self._calm or self._nested:
             return ""
         for fault in self._pending:
-            if fault.at_point(len(self.points), name):
+            if fault.at <= number and fault.at_point(number, name):
                 self._pending.remove(fault)
                 return fault.action
         return ""
@@ -200,6 +205,10 @@ class World:
             self.current = process
 
     def _answer(self, action: str, dialect: Dialect, asked: Asked, verb: str) -> tuple[int, bytes, Mapping[str, str]]:
+        self.revoked = self.revoked or action == "revoked"
+        if self.revoked:
+            action = "401"
+        self.refused = self.refused or action == "401"
         if action == "storm":
             self._storm_until = self.now + _STORM_S
         if self.now < self._storm_until:
@@ -247,6 +256,11 @@ class World:
         if action == "lie" or self.now < self._lies_until:
             return dialect.done()
         return dialect.answer(asked, self.market)
+
+
+@functools.lru_cache(maxsize=4096)
+def _date(at: int) -> str:
+    return email.utils.formatdate(at, usegmt=True)
 
 
 def _not_applied(action: str) -> tuple[int, bytes, Mapping[str, str]] | None:

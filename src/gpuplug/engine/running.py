@@ -10,6 +10,7 @@ from gpuplug import outputs
 from gpuplug.engine import unfetched
 from gpuplug.engine.guarding import seconds_left, why_unguarded, worst_case
 from gpuplug.engine.purse import SWITCH_GRACE_S, Purse
+from gpuplug.engine.refused import KeyWatch
 from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
 from gpuplug.session import CellRequest, Event
 from gpuplug.sync import Brought, HomeRules, RemoteFile, remote_files
@@ -98,6 +99,10 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
         live.session.request("terms", {"lease_s": options.terms.lease})
         live.lease = replace(live.lease, lease_s=options.terms.lease)
     inputs = tuple(value.name for value in plan.values if value.name in fresh)
+    amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
+    kept = unfetched.terms(live, options, budget_s)
+    if kept is not None and amount is not None:
+        budgets.expect(live, cell, amount)
     live.session.submit(
         CellRequest(
             ran.id,
@@ -108,12 +113,11 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
             plan.modules,
             plan.references.import_folders,
             None if budget_s is None else budget_s + SWITCH_GRACE_S,
-            unfetched.terms(live, options, budget_s),
+            kept,
         )
     )
-    amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
     purse = Purse(live, budgets, clock, amount, talk.note)
-    _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse))
+    _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse), KeyWatch(live, budgets.ledger, clock, talk.note))
     live.session.ack()
     return ran
 
@@ -164,13 +168,14 @@ def _twice(budget: Money) -> str:
     return (budget + budget).exact().rstrip("0").rstrip(".")
 
 
-def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop) -> None:
+def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop, key: KeyWatch) -> None:
     show = Show(live, ran, talk)
     while ran.status == "unknown":
         try:
             event = live.session.next_event(_TICK_S)
             stop.by_budget()
             stop.by_host()
+            key.look()
             if event is not None and event.cell == ran.id:
                 show.event(event)
         except KeyboardInterrupt:

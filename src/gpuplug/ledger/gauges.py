@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
+
+from gpuplug.ledger.pages import Pages
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS gauges(label TEXT PRIMARY KEY, at REAL NOT NULL, told TEXT NOT NULL) STRICT;
@@ -28,21 +28,8 @@ class Gauge:
     power_w: float | None
 
 
-class GaugeBook:
-    """The ledger's pages about how GPUs are doing.
-
-    Args:
-        writing: opens one transaction that need not outlive a power cut.
-        reading: runs one query; nothing comes from an absent ledger.
-    """
-
-    def __init__(
-        self,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        reading: Callable[..., list[tuple[Any, ...]]],
-    ) -> None:
-        self._writing = writing
-        self._reading = reading
+class GaugeBook(Pages):
+    """The ledger's pages about how GPUs are doing."""
 
     def keep(self, label: str, at: float, gauges: Sequence[Gauge]) -> None:
         """Write down the reading of the moment `at`, in seconds since 1970. May be repeated: the last one counts."""

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+from gpuplug.ledger.pages import Pages
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS notices(
@@ -15,11 +10,8 @@ CREATE TABLE IF NOT EXISTS notices(
 """
 
 
-class NoticeBook:
-    """The ledger's page about warnings. `writing` opens one transaction."""
-
-    def __init__(self, writing: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
-        self._writing = writing
+class NoticeBook(Pages):
+    """The ledger's page about warnings."""
 
     def first(self, budget: str, since: float, level: int) -> bool:
         """Tell whether this is the first time that `budget` has reached `level` per cent in the period that began at `since`."""

@@ -5,12 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+from gpuplug.ledger.pages import Pages
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders(label TEXT PRIMARY KEY, told TEXT NOT NULL) STRICT;
@@ -34,21 +30,8 @@ class Order:
 _FIELDS = frozenset(field.name for field in dataclasses.fields(Order))
 
 
-class OrderBook:
-    """The ledger's pages about orders.
-
-    Args:
-        writing: opens one transaction.
-        reading: runs one query; nothing comes from an absent ledger.
-    """
-
-    def __init__(
-        self,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        reading: Callable[..., list[tuple[Any, ...]]],
-    ) -> None:
-        self._writing = writing
-        self._reading = reading
+class OrderBook(Pages):
+    """The ledger's pages about orders."""
 
     def keep(self, label: str, order: Order) -> None:
         """Write down how the instance called `label` is ordered. May be repeated."""

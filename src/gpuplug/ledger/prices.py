@@ -9,12 +9,12 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gpuplug.ledger.pages import Pages
 from gpuplug.types import Money
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterable
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen_offers(
@@ -60,21 +60,8 @@ class Seen(NamedTuple):
     body: bytes
 
 
-class PriceBook:
-    """The ledger's pages about prices.
-
-    Args:
-        writing: opens one transaction.
-        reading: runs one query; nothing comes from an absent ledger.
-    """
-
-    def __init__(
-        self,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        reading: Callable[..., list[tuple[Any, ...]]],
-    ) -> None:
-        self._writing = writing
-        self._reading = reading
+class PriceBook(Pages):
+    """The ledger's pages about prices."""
 
     def taken(self, source: str, query: str) -> float | None:
         """Return when `source` was last asked this; None when it never was."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from gpuplug.ledger.pages import Pages
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS byte_prices(label TEXT PRIMARY KEY, sent INTEGER NOT NULL, fetched INTEGER NOT NULL) STRICT;
@@ -58,21 +57,8 @@ def in_money(exact: int) -> Money:
     return Money(round(Fraction(exact, BYTES_PER_GB)))
 
 
-class TrafficBook:
-    """The ledger's pages about bytes.
-
-    Args:
-        writing: opens one transaction.
-        reading: runs one query; nothing comes from an absent ledger.
-    """
-
-    def __init__(
-        self,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        reading: Callable[..., list[tuple[Any, ...]]],
-    ) -> None:
-        self._writing = writing
-        self._reading = reading
+class TrafficBook(Pages):
+    """The ledger's pages about bytes."""
 
     def agree(self, label: str, prices: BytePrices) -> None:
         """Write down what the host of the instance called `label` bills for bytes. May be repeated."""
@@ -92,9 +78,7 @@ class TrafficBook:
                 add(connection, label, passed, at)
 
     def tolls(self, label: str | None = None) -> dict[str, tuple[Toll, ...]]:
-        """Return what the bytes of each lease, or of one, have cost and when; nothing of a ledger of old that is read-only."""
-        if not self._reading("SELECT 1 FROM sqlite_master WHERE name='traffic'"):
-            return {}
+        """Return what the bytes of each lease, or of one, have cost and when."""
         rows = self._reading(_TOLLS) if label is None else self._reading(f"{_TOLLS} WHERE label=?", label)
         found: dict[str, list[Toll]] = {}
         for own, at, sent, fetched, sent_price, fetched_price in rows:

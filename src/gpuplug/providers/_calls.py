@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import random
 import re
@@ -59,6 +60,7 @@ class Reply(NamedTuple):
     headers: Mapping[str, str]
 
 
+@functools.lru_cache(maxsize=256)
 def is_loopback(url: str) -> bool:
     """Tell whether `url` leads to this computer and nowhere else."""
     try:
@@ -121,7 +123,9 @@ class Pacer:
         self._clock = clock
         self._longest_s = longest_s
         self._lock = threading.Lock()
-        self._sent = {route: deque[float](maxlen=pace.calls) for route, pace in paces.items()}
+        self._sent: dict[tuple[str, str], deque[float]] = {
+            route: deque(maxlen=pace.calls) for route, pace in paces.items()
+        }
         self._closed_until = 0.0
 
     def heed(self, headers: Mapping[str, str]) -> None:

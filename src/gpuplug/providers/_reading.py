@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import functools
 import json
 import re
 import unicodedata
@@ -41,16 +42,20 @@ def parse_json(text: str, fields: frozenset[str] | None = None) -> object:
         ValueError: it is no JSON, or nested too deeply.
     """
     try:
-        parsed: object = json.loads(
-            text,
-            parse_float=_exact if fields is None else str,
-            parse_constant=lambda _: _NAN,
-            object_pairs_hook=_unambiguous if fields is None else _keeping(fields),
-        )
+        parsed: object = _decoder(fields).decode(text)
     except RecursionError as error:
         msg = "nested too deeply"
         raise ValueError(msg) from error.with_traceback(None)
     return parsed
+
+
+@functools.lru_cache(maxsize=64)
+def _decoder(fields: frozenset[str] | None) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        parse_float=_exact if fields is None else str,
+        parse_constant=lambda _: _NAN,
+        object_pairs_hook=_unambiguous if fields is None else _keeping(fields),
+    )
 
 
 def _exact(text: str) -> Decimal:
