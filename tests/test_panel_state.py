@@ -274,7 +274,8 @@ def test_a_body_that_is_written_row_by_row_reads_as_it_is() -> None:
 def test_prices_that_are_read_again_and_are_the_same_keep_their_rows_and_are_no_older_than_they_are(
     tmp_path: Path,
 ) -> None:
-    clock, told = FakeClock(), []
+    clock = FakeClock()
+    told: list[float] = []
     engine = Engine("notebook", tmp_path, home=tmp_path, clock=clock)
     engine.use(Cloud(clock, name="vast", traits=Traits()))
     engine.use(Cloud(clock, name="runpod", traits=Traits()))
