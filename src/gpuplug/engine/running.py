@@ -14,7 +14,6 @@ from gpuplug.engine.refused import KeyWatch
 from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
 from gpuplug.session import CellRequest, Event
 from gpuplug.sync import Brought, HomeRules, RemoteFile, remote_files
-from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan, Value
     from gpuplug.engine.talk import Talk
-    from gpuplug.types import Clock, Money
+    from gpuplug.types import Clock
 
 HOME_FOLDERS = ("out", "outputs", "checkpoints")
 _PIECE = 1 << 20
@@ -151,21 +150,14 @@ class _Stop:
         """Ask the cell to save and interrupt it when its budget is spent; give up on it after a moment of grace."""
         if not self._purse.spent or self._clock.monotonic() < self._patience:
             return
-        budget = self._purse.amount or ZERO
-        spent = BudgetError(f"the cell has spent its budget of {budget}", hint=f"--budget {_twice(budget)}")
         if isinstance(self._ran.failure, BudgetError):
-            raise spent
-        self._ran.failure = spent
+            raise self._ran.failure
+        self._ran.failure = self._purse.why
         self._patience = self._clock.monotonic() + _SAVE_S + _GRACE_S
         self._talk.note(
             f"budget spent: the cell's programs may save (SIGTERM, {_SAVE_S:.0f} s), then it is interrupted"
         )
         self._live.session.interrupt(self._ran.id, _SAVE_S)
-
-
-def _twice(budget: Money) -> str:
-    """Return double the budget as a user would type it."""
-    return (budget + budget).exact().rstrip("0").rstrip(".")
 
 
 def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop, key: KeyWatch) -> None:
