@@ -15,6 +15,7 @@ from gpuplug.engine import Engine, unfetched
 from gpuplug.frontends import verbs
 from gpuplug.ledger import State
 from gpuplug.session import messages
+from gpuplug.types import Money
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,12 +75,22 @@ def test_what_nobody_fetched_rests_on_the_disk_and_comes_home_with_start(
     (row,) = nb.engine.rows()
     assert row.lease is not None
     assert row.lease.state is State.STOPPED
-    assert "results wait there" in verbs.bill(nb.engine)
+    bill = verbs.bill(nb.engine)
+    assert f"results of {nb.engine.notebook} wait on it" in bill
+    assert "else it is ended at 20" in bill, "when nothing is left of the budget of the cell"
+    assert bill == verbs.bill(nb.engine)
+    rest = nb.engine.rest(row.lease)
+    assert rest is not None
+    assert rest.allowance is not None
+    assert rest.allowance.budget == Money.dollars(2)
+    assert rest.allowance.before.micros > 0, "the boot"
+    assert verbs.ls(nb.engine, config.parse("", "ls"), print).count("wait on it") == 1
     assert not (nb.root / "out.txt").exists()
     talk = Quiet()
     verbs.start(nb.engine, config.parse("", "start"), talk)
     assert talk.text == "worth keeping\n"
     assert (nb.root / "out.txt").read_text() == "forty two"
+    assert nb.engine.ledger.waiting.allowance(row.lease.label) is None
     # Everything is here now: the next end of a lease is the end.
     nb.engine.close()
     wait_until(lambda: place.meter()["billing_now"] == 0, LONG_S)
@@ -94,6 +105,32 @@ def test_who_cannot_show_results_leaves_them_where_they_are(
     (live,) = nb.engine.start(config.parse("", "start"), Quiet())
     assert live.session.request("unfetched").payload != b"[]"
     assert not (nb.root / "out.txt").exists()
+
+
+def test_what_the_user_stops_rests_by_his_wish_whatever_waits_there(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"] + " --for 15m,1h", monkeypatch)
+    stop = config.parse("", "stop")
+    (lease,) = nb.engine.stop(stop, print)
+    assert states(place) == {"exited"}
+    assert nb.engine.ledger.waiting.allowance(lease.label) is not None
+    assert nb.engine.rest(lease) is None
+    assert [row.lease and nb.engine.rest(row.lease) for row in nb.engine.rows()] == [None]
+    nb.engine.end(lease.label, print)
+
+
+def test_a_stop_of_what_rests_within_a_budget_keeps_it_by_the_users_wish(
+    nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"], monkeypatch)
+    wait_until(lambda: states(place) == {"exited"}, LONG_S)
+    (row,) = nb.engine.rows()
+    assert row.lease is not None
+    assert nb.engine.rest(row.lease) is not None
+    assert "rests; its disk still bills" in verbs.stop(nb.engine, config.parse("", "stop"), print)
+    assert nb.engine.rest(nb.engine.ledger.lease(row.lease.label)) is None
+    nb.engine.end(row.lease.label, print)
 
 
 def test_what_was_fetched_is_not_waited_for(nb: Notebook, place: RunningMarket) -> None:

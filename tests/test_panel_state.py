@@ -11,8 +11,10 @@ from engine_kit import Cloud
 from sandbox_kit import wait_until
 
 from gpuplug.engine import Engine
-from gpuplug.errors import UnreachableError
-from gpuplug.frontends.panel import fields, offers, state
+from gpuplug.engine.reconciling import Finding, Found
+from gpuplug.engine.settling import RESTS_ITSELF
+from gpuplug.errors import AuthError, UnreachableError
+from gpuplug.frontends.panel import alerts, fields, offers, state
 from gpuplug.frontends.panel.known import Failure, Known, Listing
 from gpuplug.frontends.panel.looking import LOOK_S, Lookers
 from gpuplug.frontends.panel.pricing import Pricing
@@ -201,6 +203,24 @@ def test_each_trouble_is_an_alert_that_says_what_settles_it(monkeypatch: pytest.
     assert kinds(known(lease(state=State.STOPPED), listed=(instance(state=InstanceState.STOPPED),))) == ["stopped"]
     outbid = known(lease(bid=Money.dollars("0.3")), listed=(instance(state=InstanceState.STOPPED),))
     assert kinds(outbid) == ["preempted"]
+
+
+def test_what_rests_with_results_says_so_until_when_and_warns_when_little_of_the_budget_is_left() -> None:
+    rests = lease(state=State.STOPPED, note=RESTS_ITSELF)
+    listed = (instance(state=InstanceState.STOPPED),)
+    for why, severity in (
+        ("results wait on it", "warning"),
+        ("80 % of the budget of these results is spent: results wait on it", "error"),
+    ):
+        found = {rests.label: Finding(Found.ASKED, "vast", why, rests)}
+        (alert,) = alerts.alerts(replace(known(rests, listed=listed), findings=found))
+        assert alert["text"].endswith(f"#1234: {why}")
+        assert (alert["kind"], alert["severity"]) == ("stopped", severity)
+
+
+def test_results_that_are_lost_are_told() -> None:
+    (alert,) = alerts.alerts(replace(known(), losses={"gp-1": "RESULTS LOST: #7"}))
+    assert (alert["kind"], alert["severity"], alert["text"]) == ("lost", "error", "RESULTS LOST: #7")
     ending = known(lease(state=State.DESTROYING), listed=(instance(),), since={"gp-1": ("destroying", NOW - 200)})
     assert kinds(ending) == ["destroy_failed"]
     (alert,) = state.parts(ending)["alerts"]["items"]
@@ -208,6 +228,19 @@ def test_each_trouble_is_an_alert_that_says_what_settles_it(monkeypatch: pytest.
     assert (alert["pod"], alert["actions"], alert["console_url"]) == ("gp-1", ["destroy"], "https://console.example")
     failing = Listing(NOW - 90, {"gp-1": instance()}, Failure(UnreachableError("no answer"), NOW - 80))
     assert kinds(replace(known(lease()), listings={"vast": failing})) == ["platform"]
+
+
+def test_a_refused_key_is_an_alert_that_says_what_bills_and_what_still_ends_it() -> None:
+    refused = Failure(AuthError("vast does not accept the key", hint="export VAST_API_KEY=..."), NOW - 80)
+    resting = lease(label="gp-2", instance_id="77", state=State.STOPPED, rates=(Rate(NOW, Money.dollars("0.01")),))
+    what = replace(known(lease(), resting), listings={"vast": Listing(NOW - 90, {"gp-1": instance()}, refused)})
+    (alert,) = [each for each in state.parts(what)["alerts"]["items"] if each["kind"] == "platform"]
+    assert alert["text"].startswith(
+        "vast refuses the key: vast does not accept the key. #1234 bills $0.36/h, its own switch ends it"
+    )
+    assert "15 min after the last contact or cell" in alert["text"]
+    assert "; #77 bills $0.01/h, and cannot be ended from here" in alert["text"]
+    assert alert["settles"] == "export VAST_API_KEY=..."
 
 
 def test_a_job_that_runs_has_no_cost_yet_and_can_be_cancelled() -> None:

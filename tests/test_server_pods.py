@@ -78,6 +78,7 @@ def test_an_offer_is_rented_for_a_notebook_at_the_price_that_was_agreed_to_and_d
     assert status == 200
     assert quote["usd_per_hour"] == offer["usd_per_hour"]
     assert "at worst $" in quote["text"]
+    assert "rest on the disk at $" in quote["text"], "what becomes of results that nobody fetches"
     assert place.shop.meter()["billing_now"] == 0
     assert place.act("rent", quote=quote["quote"])["error"] is None
     (pod,) = [each for each in place.server.pods() if each["billing"]]

@@ -23,6 +23,7 @@ _ROUND_S = 20.0
 _SLACK = 120  # seconds of its price that a budget may be passed by
 _MOST_LAG_S = 60.0  # what both adapters promise
 _LONGEST_WAIT_S = 4_000.0
+_MOST_IDLE_S = 60.0  # beyond its lease
 
 
 class Violation(AssertionError):  # noqa: N818 - it is no error of a program but a promise that was broken
@@ -34,6 +35,7 @@ class Row(NamedTuple):
 
     state: str
     instance_id: str
+    held_until: float  # by the process that rents it; until then others leave it alone
 
 
 class Judge:
@@ -61,8 +63,8 @@ class Judge:
             self._connection = sqlite3.connect(path, isolation_level=None)
         assert not self._connection.in_transaction, "something is written and not committed"
         with contextlib.suppress(sqlite3.OperationalError):  # no table yet
-            found = self._connection.execute("SELECT label, state, instance_id FROM leases").fetchall()
-            return {label: Row(state, instance_id) for label, state, instance_id in found}
+            found = self._connection.execute("SELECT label, state, instance_id, expires FROM leases").fetchall()
+            return {label: Row(*row) for label, *row in found}
         return {}
 
     def ordered(self, label: str) -> None:
@@ -116,7 +118,7 @@ class Judge:
                 self._break(f"#{machine.id} is to be destroyed, and nobody asks for it any more")
         for label in {machine.label for machine in ours}:
             left = [machine for machine in ours if machine.label == label and not machine.asked]
-            if len(left) > 1:
+            if len(left) > 1 and rows[label].held_until <= self._world.clock.now().timestamp():
                 self._break(f"{label} has {len(left)} instances, and the extra one is not ended")
 
     def reaps(self) -> None:
@@ -166,6 +168,17 @@ class Judge:
         if seconds > _LONGEST_WAIT_S:
             self._break(f"{what} took {seconds:.0f} s")
 
+    def switched(self) -> None:
+        """Nobody was in touch for longer than any terms, and no key was accepted: the switches have ended everything."""
+        if not self._world.market.traits.armed:
+            return  # then only the account's credit is a limit, which is said
+        for machine in self._world.market.ours():
+            if machine.running(self._world.now):
+                self._break(f"#{machine.id} bills on without a key that could end it, and its switch does not either")
+        for machine in self._world.market.machines.values():
+            if machine.ended is not None and machine.idle_s(self._world.now) > machine.terms.lease + _MOST_IDLE_S:
+                self._break(f"#{machine.id} was idle for {machine.idle_s(self._world.now):.0f} s")
+
     def ended(self) -> None:
         """All is settled, in fair weather, by a new process: nothing is left, and nothing lived longer than it may."""
         self.all_known()
@@ -188,7 +201,8 @@ class Judge:
         if not market.traits.armed or machine.ended is None:  # strangers live on
             return
         options = self._world.options
-        shorter = self._world.plan.day is not None and terms.hard <= options.terms.hard
+        may_shorten = self._world.plan.day is not None or self._world.refused  # then a switch may be told to end it
+        shorter = may_shorten and terms.hard <= options.terms.hard
         if terms.lease != options.terms.lease or not (terms.hard == options.terms.hard or shorter):
             self._break(f"#{machine.id} was sent the terms {terms}, not {options.terms}")
         if not machine.resting and machine.ended > machine.used + terms.lease + SWITCH_S:

@@ -35,6 +35,8 @@ PROCESS = (
     "jump-back",
 )
 LEDGER = ("full",)
+# What lasts: from that request on the account's key is refused. The instances' own keys are others.
+LASTING = ("revoked",)
 STORIES: dict[str, tuple[str, ...]] = {
     "plain": ("look", "up", "work", "down"),
     "left": ("up", "work", "leave", "look"),
@@ -59,6 +61,7 @@ _FEW_POINTS = 60
 _FIRST_POINTS = 8
 _AIMED = 0.4
 _BOUNDLESS = 0.6
+_ACCEPTED = 0.95
 # Where the end of a process, or somebody else's doing, hurts most.
 _WHERE = ("call before create", "call after create", "call after end", "ledger after")
 _OFTEN = (
@@ -173,7 +176,7 @@ def seeded(seed: int) -> Plan:
         off_s=chance.choice(OFF_S),
         budget=chance.choice((_SMALL, _LARGE)),
     )
-    return _with_a_day(plan)
+    return _with_a_refusal(_with_a_day(plan))
 
 
 def _with_a_day(plan: Plan) -> Plan:
@@ -185,6 +188,14 @@ def _with_a_day(plan: Plan) -> Plan:
     faults = (rents, *plan.faults[: chance.choice((0, 1, 6))]) if chance.random() < _AIMED else plan.faults
     story = "two notebooks" if chance.random() < _AIMED else plan.story
     return replace(plan, day=chance.choice(_DAYS), faults=faults, story=story)
+
+
+def _with_a_refusal(plan: Plan) -> Plan:
+    """Let some of the plans lose their key for good."""
+    chance = random.Random(f"{plan.seed}, a refusal")  # noqa: S311 - likewise
+    if chance.random() < _ACCEPTED:
+        return plan
+    return replace(plan, faults=(*plan.faults, Fault(chance.randrange(_FEW_POINTS), "revoked")))
 
 
 WEATHERS = {"calm": Traits(), "lagging": Traits(lag_s=45.0, read_lags=True, end_lag_s=20.0)}
@@ -223,4 +234,4 @@ def fits(action: str, point: str) -> bool:
         return place != "wire"  # before and after each call there is a point of its own
     if action in LEDGER:
         return point == "ledger before"
-    return place == "wire" and action in CALLS[verb]
+    return place == "wire" and (action in LASTING or action in CALLS[verb])

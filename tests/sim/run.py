@@ -24,6 +24,7 @@ _ROUNDS = 40
 _ROUND_S = 60.0
 _ATTENDED_S = (300.0, 3_600.0)
 _LOOKS = 6
+_LONGEST_S = 16_000.0  # of the cells of the stories, with a lease after it
 
 
 class Verdict(NamedTuple):
@@ -75,6 +76,8 @@ def through(world: World) -> Verdict:
     process = Process(world, "A1")
     for word in STORIES[world.plan.story]:
         process = play(world, process, word)
+    if world.revoked:
+        without_a_key(world)
     leases = settle(world).engine.ledger.leases()
     machines = [machine for machine in world.market.machines.values() if machine not in world.market.strangers()]
     now = world.clock.now().timestamp()
@@ -133,6 +136,14 @@ def away(world: World) -> None:
     for _ in range(_LOOKS):
         world.pass_time(world.plan.off_s / _LOOKS)
         world.beside("reap")
+
+
+def without_a_key(world: World) -> None:
+    """Let the key stay refused for longer than the terms of any machine; the looks of a timer do no more than look."""
+    for _ in range(_LOOKS):
+        world.pass_time(max(world.options.terms.hard, _LONGEST_S) / _LOOKS)
+        world.beside("reap")
+    world.judge.switched()
 
 
 def settle(world: World) -> Process:

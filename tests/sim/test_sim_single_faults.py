@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sim.plan import CALLS, LEDGER, PROCESS, Fault, clean, fits, named, single
+from sim.plan import CALLS, LASTING, LEDGER, PROCESS, Fault, clean, fits, named, single
 from sim.run import run
 
 RUNS = [("vast", "calm", "plain"), ("runpod", "calm", "rest and end")]
-ACTIONS = sorted({*PROCESS, *LEDGER, *(action for several in CALLS.values() for action in several)})
+ACTIONS = sorted({*PROCESS, *LEDGER, *LASTING, *(action for several in CALLS.values() for action in several)})
 
 
 def faults(platform: str, weather: str, story: str, action: str) -> list[Fault]:

@@ -74,6 +74,7 @@ class World:
         self.points: list[str] = []
         self.struck = 0
         self.dozed = 0.0
+        self.revoked = self.refused = False  # for good, and ever
         self.trace: list[str] | None = None
         self._calm = False
         self._pending = list(plan.faults)
@@ -128,7 +129,7 @@ class World:
 
     def fair(self) -> None:
         """Let nothing go wrong any more, and let the wall clock be right again."""
-        self._calm = True
+        self._calm, self.revoked = True, False
         self._storm_until = self._lies_until = 0.0
         self.clock.set_wall(FakeClock().now() + dt.timedelta(seconds=self.now))
 
@@ -204,6 +205,10 @@ class World:
             self.current = process
 
     def _answer(self, action: str, dialect: Dialect, asked: Asked, verb: str) -> tuple[int, bytes, Mapping[str, str]]:
+        self.revoked = self.revoked or action == "revoked"
+        if self.revoked:
+            action = "401"
+        self.refused = self.refused or action == "401"
         if action == "storm":
             self._storm_until = self.now + _STORM_S
         if self.now < self._storm_until:

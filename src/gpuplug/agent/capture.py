@@ -1,4 +1,4 @@
-"""sys.stdout and sys.stderr of a kernel: block-buffered as to a file, flushed 50 times a second while a cell runs."""
+"""sys.stdout and sys.stderr of a kernel: block-buffered as to a file, flushed 50 times a second while a cell runs, sooner at its begin."""
 
 import contextlib
 import io
@@ -12,6 +12,7 @@ from typing import Optional
 from .channel import Channel, give_up
 
 _BUFFER = 1 << 16
+_FIRST_S = 0.003  # what a cell prints first is waited for
 _RUNNING_S = 0.02
 _IDLE_S = 0.25
 
@@ -65,6 +66,7 @@ class Capture:
         self._channel = channel
         self._flushing = threading.Lock()
         self._running = threading.Event()
+        self._pause_s = _FIRST_S
         out, err = (io.BufferedWriter(_Raw(fd, channel), _BUFFER) for fd in (1, 2))
         self._out = _Text(out, encoding="utf-8", errors="backslashreplace", newline="\n")
         self._err = _Errors(err, encoding="utf-8", errors="backslashreplace", newline="\n")
@@ -91,6 +93,7 @@ class Capture:
 
     def begin(self) -> None:
         """A cell runs: what it prints is wanted soon."""
+        self._pause_s = _FIRST_S
         self._running.set()
 
     def end(self) -> None:
@@ -102,7 +105,8 @@ class Capture:
         while True:
             self._running.wait(_IDLE_S)
             if self._running.is_set():
-                time.sleep(_RUNNING_S)
+                time.sleep(self._pause_s)
+                self._pause_s = min(2 * self._pause_s, _RUNNING_S)
             if self._channel.abandoned:
                 give_up()
             with self._flushing, contextlib.suppress(ValueError, OSError):  # the cell has closed them

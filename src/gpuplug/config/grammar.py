@@ -134,7 +134,7 @@ OPTIONS: tuple[Option, ...] = (
         unfetched,
         "stop",
         "WHAT",
-        "at the end of the lease, with results that nobody has: stop where the disk stays, wait (both within the budget), or destroy",
+        "at the end of the lease, with results that nobody has: stop where the disk stays, or wait, until the budget is spent; or destroy",
         RENT,
     ),
     Option(

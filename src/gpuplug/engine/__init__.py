@@ -10,7 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine import consent, unfetched
+from gpuplug.engine import consent, refused, resting, unfetched
 from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.guarding import Guard, told
@@ -82,6 +82,7 @@ class Engine:
         self._inventory = Inventory(notebook, self.ledger, self._renting, self._platforms, self.clock)
         self._acquiring = Acquiring(self.ledger, self._renting, self.clock, self._link, self._end)
         self._pausing = Pausing(self.ledger, self._renting, self.clock)
+        self.beside: Callable[[], None] = lambda: None  # called when a cell begins, and something may bill
 
     def close(self) -> None:
         """Close sessions and files; rented instances stay."""
@@ -135,6 +136,7 @@ class Engine:
         for note in plan.notes:
             talk.note(note)
         live = self.up(plan.options, talk)
+        self.beside()
         with self._guard.using(live):
             return self._run_on(live, plan, talk)
 
@@ -153,7 +155,7 @@ class Engine:
                 if ran.status == "died" and live.lease.bid.micros:
                     proving.check_not_preempted(live.lease, live.provider, self.clock)
                 running.bring_home(live, plan.options, ran, talk)
-                unfetched.fetched(live, ran.id)
+                unfetched.fetched(live, self.ledger, ran.id)
                 recording.Recording(self.ledger, self.budgets, self.notebook).ended(live, ran, started, talk)
             ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
@@ -170,7 +172,7 @@ class Engine:
 
     def up(self, options: Options, talk: Talk) -> Live:
         """Return a live instance: the warm one, or a newly rented one. COSTS MONEY unless the platform is free."""
-        for news in self._guard.news():
+        for news in (*self._guard.news(), *self.losses()):
             talk.note(news)
         warm = self._inventory.warm(options)
         if warm is None:
@@ -200,22 +202,22 @@ class Engine:
 
     def stop(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
         """Let the notebook's instances rest, or those named in `options.words`: THEIR DISKS BILL ON."""
-        resting: list[Lease] = []
+        rest: list[Lease] = []
         for lease in self._inventory.meant(options):
             if lease.state is State.STOPPED:
-                resting.append(lease)
+                rest.append(self._pausing.keep(lease))
                 continue
             self._pausing.ask(self.provider(lease.provider), lease)
             self._hang_up(lease)
             say(f"#{lease.instance_id} {lease.gpu} {lease.provider}: stopping")
-            resting.append(self._pausing.rest(self.provider(lease.provider), lease))
-        return resting
+            rest.append(self._pausing.rest(self.provider(lease.provider), lease))
+        return rest
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
         """Start the notebook's resting instances, or those named: COSTS MONEY. What waits there, `unfetched.fetch` brings home."""
         self._inventory.notice_rest(options)
-        resting = self._inventory.meant(options, resting=True)
-        return [told(self._wake(lease, options, talk), talk) for lease in resting]
+        leases = self._inventory.meant(options, resting=True)
+        return [told(self._wake(lease, options, talk), talk) for lease in leases]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""
@@ -287,6 +289,18 @@ class Engine:
         """Return the leases that cost money now, by the ledger alone; asks no provider."""
         return [lease for lease in self.ledger.open_leases() if lease.billing]
 
+    def losses(self) -> list[str]:
+        """Return what is to be said of results that nobody fetched until their budget was spent; of each loss once."""
+        return resting.losses(self.ledger, self.clock.now().timestamp())
+
+    def rest(self, lease: Lease) -> resting.Rest | None:
+        """Return the rest of a lease that has stopped itself, with what its results may cost; None for any other."""
+        return resting.rest_of(self.ledger, lease, self.clock.now().timestamp())
+
+    def refused(self, lease: Lease) -> str:
+        """Say, by the ledger alone, that the key of `lease` is refused, and what still ends it; "" when it is not."""
+        return refused.by_ledger(lease, self.ledger)
+
     def cost(self, lease: Lease) -> Money:
         """Return what a lease has cost so far."""
         return lease.cost(self.clock.now().timestamp())
@@ -337,7 +351,6 @@ class Engine:
         quote = self._quoting.offers(options)
         offers = self._acquiring.sound(quote.offers, talk)
         talk.note(self._quoting.why([offer for offer, _ in offers], quote.passed_over, options))
-
         return self._take(offers, options, talk)
 
     def _take(self, offers: list[tuple[Offer, Provider]], options: Options, talk: Talk) -> Live:
@@ -359,13 +372,17 @@ class Engine:
     def _end(self, leases: Iterable[Lease], say: Callable[[str], None]) -> list[Lease]:
         ended: list[Lease] = []
         for lease in leases:
+            refused.hand_over(self._live.get(lease.label), lease, self.ledger, say)
             self._hang_up(lease)
             say(f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: destroying")
-            after = self._renting.destroy(self.provider(lease.provider), lease, say)
+            provider = self.provider(lease.provider)
+            after = self._renting.destroy(provider, lease, say)
             proof = _PROOFS.get(after.state, "NOT PROVEN GONE, take it as billing")
             say(
                 f"#{lease.instance_id or lease.label} {lease.gpu} {lease.provider}: {proof}; it cost {self.cost(after)}"
             )
+            if after.state not in _PROOFS and (why := refused.why_unproven(after, provider, self.ledger, self.clock)):
+                say(why)
             ended.append(after)
         return ended
 

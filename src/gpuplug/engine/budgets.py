@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.config import Limit, Standing, Terms
+from gpuplug.engine import unfetched
 from gpuplug.errors import BudgetError, ConsentError, GpuplugError, UsageError
 from gpuplug.ledger import PERIODS, BytePrices, Lease, Ledger, SpendLine, State, spend_lines, zone
 from gpuplug.types import ZERO, Money
@@ -51,7 +52,7 @@ class Budgets:
     """The standing budgets over one ledger. Reads their files each time: another process may have changed them."""
 
     def __init__(self, ledger: Ledger, clock: Clock, home: Path, project: Path) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self.clock = clock
         self._home = home
         self._project = project
@@ -98,7 +99,7 @@ class Budgets:
     def spend(self, since: int | dt.date, by: str) -> list[SpendLine]:
         """Return what was metered since a date, or since the midnight so many days ago, as lines by `by`."""
         begin = self.begin(since)
-        return spend_lines(self._ledger.leases(begin), self._ledger.cells(), self._now(), begin, by)
+        return spend_lines(self.ledger.leases(begin), self.ledger.cells(), self._now(), begin, by)
 
     def warnings(self) -> list[str]:
         """Return what is to be said of budgets that have come to 50, 80, 95 or 100 per cent: each once.
@@ -110,7 +111,7 @@ class Budgets:
         said: list[str] = []
         for used in self.used():
             reached = [level for level in (*LEVELS, FULL) if used.percent >= level]
-            if reached and self._ledger.notices.first(str(used.limit), used.since, reached[-1]):
+            if reached and self.ledger.notices.first(str(used.limit), used.since, reached[-1]):
                 said.append(f"{reached[-1]} % of the budget of {used.limit} is spent: {used.spent}")
         return said
 
@@ -124,11 +125,15 @@ class Budgets:
 
     def byte_prices(self, lease: Lease) -> BytePrices:
         """Return what the host of `lease` bills for bytes."""
-        return self._ledger.traffic.prices(lease.label)
+        return self.ledger.traffic.prices(lease.label)
 
     def price_of(self, lease: Lease) -> Money:
         """Return what `lease` costs per hour by the ledger now; another process may have seen it rise."""
-        return self._ledger.lease(lease.label).price
+        return self.ledger.lease(lease.label).price
+
+    def expect(self, live: Live, cell: str, budget: Money) -> None:
+        """Write down what the results of a cell that begins may cost while they wait."""
+        unfetched.expect(live, self.ledger, cell, budget, self._now())
 
     def change(self, changes: Mapping[str, Money | None], talk: Talk | None) -> None:
         """Set standing budgets in the user's own file, or lift one (None).
@@ -215,6 +220,22 @@ class Budgets:
             raise self._spent(self._used(limit, now, lease.label) if limit.per != INSTANCE else self._of_one(limit))
         return seconds, limit
 
+    def spent_for(self, lease: Lease) -> BudgetError | None:
+        """Return what to say when a standing budget that binds `lease` is spent, by whichever instance; None before.
+
+        Raises:
+            UsageError, BudgetError: one cannot be read.
+        """
+        if not _counts(lease):
+            return None
+        now = self._now()
+        for limit in self.standing().limits:
+            alone = Used(limit, lease.created, now, lease.cost(now), ZERO)
+            used = alone if limit.per == INSTANCE else self._used(limit, now)
+            if used.spent >= limit.amount:
+                return self._spent(used)
+        return None
+
     def within(self, plan: Plan, live: Live, talk: Talk) -> Plan:
         """Return `plan` with no more budget than is left of the standing ones; the instance ends then too.
 
@@ -230,14 +251,14 @@ class Budgets:
 
     def shorten(self, live: Live) -> tuple[float, Limit | None]:
         """Bring the hard end of an instance forward to where a standing budget is spent; return what `left` does."""
-        lease = self._ledger.lease(live.lease.label)
+        lease = self.ledger.lease(live.lease.label)
         if not _counts(lease):
             return 0.0, None
         seconds, limit = self.left(lease)
         if limit is not None:
             live.session.request("terms", {"hard_s": seconds})
             lived = self._now() - (lease.created if lease.begun is None else lease.begun)
-            self._ledger.amend(lease.label, hard_s=min(lease.hard_s, int(lived + seconds)))
+            self.ledger.amend(lease.label, hard_s=min(lease.hard_s, int(lived + seconds)))
         return seconds, limit
 
     def _affordable(self, price: Money, wanted_s: float, label: str) -> tuple[float, Limit | None]:
@@ -254,7 +275,7 @@ class Budgets:
     def _until_spent(self, limit: Limit, price: Money, wanted_s: float, label: str) -> float:
         at = now = self._now()
         if limit.per == INSTANCE:
-            cost = self._ledger.lease(label).cost(now) if label else ZERO
+            cost = self.ledger.lease(label).cost(now) if label else ZERO
             return max(0.0, (limit.amount - cost).micros * 3600 / price.micros)
         while at < now + wanted_s:
             used = self._used(limit, at, label)
@@ -268,7 +289,7 @@ class Budgets:
     def _of_one(self, limit: Limit) -> Used:
         """Return what the dearest open instance has used of the limit of each."""
         now = self._now()
-        costs = [(lease.cost(now), lease.created) for lease in self._ledger.open_leases() if _counts(lease)]
+        costs = [(lease.cost(now), lease.created) for lease in self.ledger.open_leases() if _counts(lease)]
         cost, since = max(costs, default=(ZERO, now))
         return Used(limit, since, now, cost, ZERO)
 
@@ -276,9 +297,9 @@ class Budgets:
         """Return what is used of `limit` in its period around `at`, now or later; the lease `label` is promised nothing."""
         now = self._now()
         since, until = PERIODS[limit.per](at)
-        others = (lease for lease in self._ledger.open_leases() if lease.label != label and _counts(lease))
+        others = (lease for lease in self.ledger.open_leases() if lease.label != label and _counts(lease))
         promised = sum((self._promised(lease, max(at, now), until) for lease in others), ZERO)
-        return Used(limit, since, until, self._ledger.spent(since), promised)
+        return Used(limit, since, until, self.ledger.spent(since), promised)
 
     def _promised(self, lease: Lease, since: float, until: float) -> Money:
         """Return what `lease` may still cost in that time if nobody is in touch with it any more."""
@@ -312,7 +333,7 @@ class Budgets:
         )
 
     def _today(self) -> Money:
-        return self._ledger.spent(PERIODS["day"](self._now())[0])
+        return self.ledger.spent(PERIODS["day"](self._now())[0])
 
     def _now(self) -> float:
         return self.clock.now().timestamp()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine.contacts import IN_TOUCH_S
-from gpuplug.engine.settling import TOMBSTONE_S
+from gpuplug.engine.refused import by_ledger, listed
+from gpuplug.engine.settling import RESTS_ITSELF, TOMBSTONE_S, WISHED
 from gpuplug.engine.suiting import Suit, idle_options, suit
-from gpuplug.errors import GpuplugError, TooDearError, UnknownNameError, UsageError
+from gpuplug.errors import AuthError, GpuplugError, TooDearError, UnknownNameError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.types import ZERO, Money
 
@@ -28,7 +29,9 @@ _USABLE = frozenset({State.BOUND, State.READY, State.STOPPED})
 class Row:
     """One line of `%gpu ls`: the provider's view and the ledger's, either of which may be missing.
 
-    `trouble` says why there is no view of the provider's: only a free one may give none.
+    Both are where a platform refuses the key and the ledger knows of nothing there.
+
+    `trouble` says why there is no view of the provider's: only a free one may give none, and one that refuses the key.
     """
 
     instance: Instance | None
@@ -51,20 +54,32 @@ class Inventory:
         """Reconcile with every enabled platform and return all instances with our label, ours and others'.
 
         Raises:
-            ProviderError: a platform that costs money gives no whole list.
+            ProviderError: a platform that costs money gives no whole list. Where it refuses the key, and anything is open,
+                that and the ledger's view of it are shown instead: what bills elsewhere must not be hidden.
         """
         found: list[Row] = []
-        names = {*config.enabled(), *(lease.provider for lease in self._ledger.open_leases())}
+        open_leases = self._ledger.open_leases()
+        names = {*config.enabled(), *(lease.provider for lease in open_leases)}
         for name in sorted(names):
             try:
                 found += self.rows_of(name)
             except GpuplugError as error:
-                if not self._platforms.get(name).traits.free:
+                free = self._platforms.get(name).traits.free
+                if not free and not (isinstance(error, AuthError) and open_leases):
                     raise
-                # A machine at home that is switched off must not hide what bills elsewhere.
-                leases_there = (lease for lease in self._ledger.open_leases() if lease.provider == name)
-                found += [Row(None, lease, ZERO, error.message) for lease in leases_there]
+                # A machine at home that is switched off must not hide what bills elsewhere either.
+                found += self._unlisted(name, error, free=free)
         return found
+
+    def _unlisted(self, name: str, error: GpuplugError, *, free: bool) -> list[Row]:
+        """Return what the ledger knows of a platform that cannot be asked."""
+        leases = [lease for lease in self._ledger.open_leases() if lease.provider == name]
+        if free:
+            return [Row(None, lease, ZERO, error.message) for lease in leases]
+        known = [
+            replace(self._row(None, lease), trouble=by_ledger(lease, self._ledger) or str(error)) for lease in leases
+        ]
+        return known or [Row(None, None, ZERO, f"{name} cannot be asked: {error.message}")]
 
     def notice_rest(self, options: Options) -> None:
         """Reconcile where an instance that a user means may have gone to rest by itself.
@@ -82,7 +97,7 @@ class Inventory:
             ProviderError: it gives no whole list.
         """
         provider = self._platforms.get(name)
-        seen = provider.instances()
+        seen = listed(provider, self._ledger, self._clock)
         leases = {lease.label: lease for lease in self._renting.reconcile(provider, seen)}
         found = [self._row(instance, leases.pop(instance.label, None)) for instance in seen]
         return found + [self._row(None, lease) for lease in leases.values()]
@@ -164,7 +179,8 @@ class Inventory:
             UnknownNameError: no platform lists it with our label.
         """
         if (own := self.left_behind(word)) is not None:
-            return self._ledger.amend(own.label, notebook=self._notebook, name="")
+            note = WISHED if own.note == RESTS_ITSELF else own.note  # somebody wants it: it is not ended for money now
+            return self._ledger.amend(own.label, notebook=self._notebook, name="", note=note)
         stranger = self.stranger(word)
         return self._renting.adopt(self._platforms.get(stranger.provider), stranger, self._notebook)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpuplug.engine.settling import RESTS_ITSELF, WISHED
 from gpuplug.errors import NoOfferError, NotReadyError, ProviderError, UsageError
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.providers import Provider, pausable
@@ -38,7 +39,19 @@ class Pausing:
                 billing=f"it bills {lease.rate}/h",
                 hint=f"%gpu down {lease.instance_id}",
             )
-        pausable(provider).stop(lease.instance_id)
+        power = pausable(provider)
+        self._wish(lease)  # before: for whoever looks meanwhile, or after this process
+        power.stop(lease.instance_id)
+
+    def keep(self, lease: Lease) -> Lease:
+        """Let `lease`, which rests by itself within a budget, rest by the user's wish: ITS DISK BILLS ON. May be repeated."""
+        return self._wish(lease)
+
+    def _wish(self, lease: Lease) -> Lease:
+        """Note that the user wants it to rest: that is not ended for money."""
+        if lease.state not in {State.READY, State.STOPPED}:  # the note may hold the host key that comes next
+            return lease
+        return self._ledger.amend(lease.label, note=WISHED)
 
     def rest(self, provider: Provider, lease: Lease) -> Lease:
         """Wait until `lease` rests, and return it as the provider shows it then.
@@ -52,6 +65,7 @@ class Pausing:
                 billing=f"take it as billing {lease.price}/h",
                 hint=f"%gpu down {lease.instance_id}",
             )
+        self._wish(lease)
         return self._ledger.move(lease.label, State.STOPPED)
 
     def start(self, provider: Provider, lease: Lease) -> Lease:
@@ -65,6 +79,7 @@ class Pausing:
         if lease.state is not State.STOPPED:
             raise UsageError(f"#{lease.instance_id} is {lease.state.value}, not stopped", hint="%gpu ls")
         power = pausable(provider)
+        self._ledger.amend(lease.label, contact=self._clock.now().timestamp())  # nobody may end it meanwhile
         try:
             power.start(lease.instance_id)
         except NotReadyError as error:
@@ -81,11 +96,13 @@ class Pausing:
                 hint=f"%gpu down {lease.instance_id}",
             )
         now = self._clock.now().timestamp()  # its switch counts anew
+        self._ledger.waiting.rests(lease.label, None)
+        note = "" if lease.note in {WISHED, RESTS_ITSELF} else lease.note
         if provider.traits.stop_keeps_disk:
-            return self._ledger.move(lease.label, State.BOUND, begun=now, contact=now)
+            return self._ledger.move(lease.label, State.BOUND, begun=now, contact=now, note=note)
         # The start command runs again on an empty disk and puts the first host key back in place.
         return self._ledger.move(
-            lease.label, State.BOUND, begun=now, contact=now, host_key=lease.sent_key, rotated=False
+            lease.label, State.BOUND, begun=now, contact=now, host_key=lease.sent_key, rotated=False, note=note
         )
 
     def _wait(self, provider: Provider, lease: Lease, *, resting: bool) -> bool:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from gpuplug import config
 from gpuplug.engine.contacts import IN_TOUCH_S, NOTED_S
 from gpuplug.engine.platforms import Platforms
+from gpuplug.engine.refused import listed
 from gpuplug.engine.renting import Renting
-from gpuplug.engine.settling import RESTS_ITSELF, TOMBSTONE_S
+from gpuplug.engine.resting import Rest, rest_of
+from gpuplug.engine.settling import TOMBSTONE_S
 from gpuplug.errors import GpuplugError
 from gpuplug.ledger import FINAL, Lease, Ledger, State
 from gpuplug.providers import accountable
@@ -131,14 +133,14 @@ class Reconciler:
         leases = [lease for lease in self._ledger.open_leases() if lease.provider == name and lease.price.micros]
         try:
             provider = self._provider(name)
-            seen = provider.instances()
+            seen = listed(provider, self._ledger, self._clock)
         except GpuplugError as error:
             why = f"{name} cannot be asked: {error.message}"
             unseen = [self._finding(Found.TROUBLE, why, lease) for lease in leases]
             return unseen or [Finding(Found.TROUBLE, name, why)]
         settled = self._renting.reconcile(provider, seen)
-        listed = {instance.id: instance for instance in seen}
-        found = [self._judge(provider, lease, listed.get(lease.instance_id)) for lease in settled if lease.price.micros]
+        there = {instance.id: instance for instance in seen}
+        found = [self._judge(provider, lease, there.get(lease.instance_id)) for lease in settled if lease.price.micros]
         ours = {lease.label for lease in self._ledger.leases(0)}
         strangers = [instance for instance in seen if instance.label not in ours]
         return found + [
@@ -151,13 +153,21 @@ class Reconciler:
             return self._ended(lease, "it had ended" if lease.state is State.GONE else "never appeared")
         rests = instance is not None and instance.state is InstanceState.STOPPED
         plain = _PLAIN.get(State.STOPPED if rests and lease.state in _LIVE else lease.state)
-        if lease.state is State.STOPPED and lease.note == RESTS_ITSELF:
-            plain = Found.ASKED, f"results of {lease.notebook} wait on it, and its disk bills: %gpu start fetches them"
+        if (rest := rest_of(self._ledger, lease, now)) is not None:
+            return self._judge_rest(provider, rest)
         if plain is None:
             return self._judge_by_time(provider, self._dated(provider, lease, now), instance, now)
         if lease.held(now):
             return self._finding(Found.USED, f"{lease.owner} is just renting it", lease)
         return self._finding(*plain, lease)
+
+    def _judge_rest(self, provider: Provider, rest: Rest) -> Finding:
+        lease = rest.lease
+        in_touch = lease.contact is not None and rest.now - lease.contact <= IN_TOUCH_S
+        if not rest.over or in_touch:  # in touch: it is just being started
+            self._suspects.pop(lease.label, None)
+            return self._finding(Found.ASKED, rest.text, lease)
+        return self._end_if_sure(provider, lease, rest.over)
 
     def _dated(self, provider: Provider, lease: Lease, now: float) -> Lease:
         """Count from now what lies in the future, because it was noted by a clock that was ahead: it would never be over."""
@@ -206,6 +216,7 @@ class Reconciler:
         condemned = self._ledger.condemn(lease.label, lease.contact)
         if condemned.state is not State.DESTROYING:
             return self._finding(Found.USED, "in use", condemned)
+        self._ledger.waiting.give_up(lease.label)
         try:
             provider.terminate(lease.instance_id)
         except GpuplugError as error:

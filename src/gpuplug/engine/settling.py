@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 
     from gpuplug.ledger import Ledger
     from gpuplug.providers import Provider
-    from gpuplug.types import Clock
+    from gpuplug.types import Clock, Money
 
+_AT_LEAST = 0.9  # of its lease: the clock there is another one
+REST_S = 86_400  # an instance rests only if so long a rest is paid for
 TOMBSTONE_S = 7 * 86_400.0
 RESTS_ITSELF = "it has stopped itself"
+WISHED = "the user has it stopped"
 
 
 class Settling(Ending):
@@ -71,9 +74,35 @@ class Settling(Ending):
         if instance.state is InstanceState.RUNNING and instance.price != lease.price:
             self._ledger.amend(lease.label, price=instance.price)
         if instance.state is InstanceState.STOPPED and lease.state is State.READY and not lease.bid.micros:
-            # It has asked for its own rest at the end of its lease; a spot machine may have been taken away as well.
-            self._ledger.move(lease.label, State.STOPPED, note=RESTS_ITSELF)
+            return self._note_rest(lease, instance.price)
         return self._ledger.charge(lease.label, instance.price)
+
+    def _note_rest(self, lease: Lease, price: Money) -> Lease:
+        """Note that an instance rests: it has asked for that itself at the end of its lease, or somebody else has."""
+        known = self._ledger.lease(lease.label)
+        early = known.contact is not None and self._now() < known.contact + known.lease_s * _AT_LEAST
+        by_itself = known.note != WISHED and not early
+        if not by_itself:
+            self._ledger.move(lease.label, State.STOPPED)
+            return self._ledger.charge(lease.label, price)
+        since = self._rested_by(known, price)
+        self._ledger.waiting.rests(lease.label, self._now())
+        self._ledger.move(lease.label, State.STOPPED, note=RESTS_ITSELF)
+        return self._ledger.charge(lease.label, price, since)
+
+    def _rested_by(self, lease: Lease, price: Money) -> float:
+        """Return since when at the latest a lease has rested that is seen to: its switch keeps to its terms while nobody looks.
+
+        At its hard end it would be gone, and it rests only while a day of that is left of the budget of its results.
+        """
+        now = self._now()
+        latest = min(now, lease.hard_end) if lease.hard_s else now
+        allowance = self._ledger.waiting.allowance(lease.label)
+        if allowance is None or lease.contact is None or not lease.rate.micros:
+            return latest
+        seen = min(lease.contact, now)
+        left = allowance.most - price.for_seconds(REST_S) - lease.cost(seen)
+        return min(latest, seen + max(0, left.micros) * 3600 / lease.rate.micros)
 
     def _settle(self, provider: Provider, lease: Lease, found: list[Instance], looked: float) -> Lease:
         if lease.state in {State.INTENT, State.UNKNOWN}:

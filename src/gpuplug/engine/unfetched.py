@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gpuplug.errors import AgentError, LinkError
+from gpuplug.engine.settling import REST_S
+from gpuplug.errors import AgentError, LedgerError, LinkError
+from gpuplug.ledger import Allowance
 from gpuplug.providers import pausable
 
 if TYPE_CHECKING:
     from gpuplug.config import Options
     from gpuplug.engine.linking import Live
     from gpuplug.engine.talk import Talk
+    from gpuplug.ledger import Ledger
     from gpuplug.types import Money, Traits
 
-STORED_S = 86_400  # an instance rests only if so long a rest is paid for
 _QUIET_S = 10.0
 
 
@@ -29,7 +32,7 @@ def terms(live: Live, options: Options, budget_s: float | None) -> dict[str, Any
         return None
     rest = None
     if options.unfetched == "stop" and provider.traits.stop:
-        least_s = STORED_S * lease.stopped_price.micros / lease.price.micros
+        least_s = REST_S * lease.stopped_price.micros / lease.price.micros
         rest = asdict(pausable(provider).self_stop) | {
             "least_s": least_s,
             "volume": not provider.traits.stop_keeps_disk,
@@ -49,21 +52,36 @@ def waiting(price: Money, options: Options, stopped: Money | None) -> str:
         return "results that nobody has fetched by then are lost (--unfetched destroy)"
     most = min(options.budget, price.for_seconds(options.terms.hard))
     text = f"results that nobody has fetched by then wait as long as {most} pays for cell and wait"
-    if options.unfetched == "wait" or stopped is None or stopped.for_seconds(STORED_S) > most:
+    if options.unfetched == "wait" or stopped is None or stopped.for_seconds(REST_S) > most:
         return text
-    day = stopped.for_seconds(STORED_S)
-    return f"results that nobody has fetched by then rest on the disk at {day} a day until %gpu start or %gpu down"
+    day = stopped.for_seconds(REST_S)
+    return (
+        f"results that nobody has fetched by then rest on the disk at {day} a day until %gpu start or %gpu down, "
+        f"or until {most} is spent for cell and rest; then they are lost"
+    )
 
 
-def fetched(live: Live, cell: str) -> None:
+def expect(live: Live, ledger: Ledger, cell: str, budget: Money, now: float) -> None:
+    """Write into the ledger what the results of `cell` may cost, so that a rest ends when that is spent.
+
+    A ledger that cannot be written stops no cell: then it is asked about the rest.
+    """
+    with contextlib.suppress(LedgerError):
+        before = ledger.lease(live.lease.label).cost(now)
+        ledger.waiting.expect(cell, live.lease.label, Allowance(before, budget))
+
+
+def fetched(live: Live, ledger: Ledger, cell: str) -> None:
     """Tell the instance that the results of `cell` are here; when it cannot be told it keeps them, which is safe."""
     try:
         live.session.request("fetched", {"cell": cell})
     except LinkError:
         return
+    with contextlib.suppress(LedgerError):
+        ledger.waiting.fetched(cell)
 
 
-def fetch(live: Live, options: Options, talk: Talk) -> None:
+def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> None:
     """Show and bring home the results that wait on a machine, variables into `live.arrived`. Blocks while they come.
 
     Only for who has a page to show them on and the notebook's folder to put them in: they are not kept any longer then.
@@ -95,4 +113,4 @@ def fetch(live: Live, options: Options, talk: Talk) -> None:
             continue
         bring_home(live, options, ran, talk)
         live.arrived |= ran.values
-        fetched(live, cell)
+        fetched(live, ledger, cell)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.engine.guarding import why_unguarded
-from gpuplug.engine.settling import RESTS_ITSELF
 from gpuplug.errors import GpuplugError, LedgerError, ProviderError, UsageError
 from gpuplug.frontends import asdata, budgets, findings, spending
 from gpuplug.frontends.findings import named as _named
@@ -42,14 +41,20 @@ def bill(engine: Engine) -> str:
     """Say what bills now, by the ledger alone, with the way to end each."""
     billing = engine.billing()
     line = f"{_instances(len(billing))} billing, {engine.spent_since(0)} today"
-    return "\n".join([line, *(f"  {_bill_line(engine, lease)}" for lease in billing)])
+    refused = [f"  {text}" for lease in billing if (text := engine.refused(lease))]
+    return "\n".join([line, *engine.losses(), *(f"  {_bill_line(engine, lease)}" for lease in billing), *refused])
 
 
 def _bill_line(engine: Engine, lease: Lease) -> str:
-    now = engine.clock.now().timestamp()
-    if lease.notebook != engine.notebook and findings.left(lease, now):
-        return findings.question(lease, now, engine.cost(lease))
+    if lease.notebook != engine.notebook and findings.left(lease, engine.clock.now().timestamp()):
+        return _question(engine, lease)
     return _age_line(engine, lease)
+
+
+def _question(engine: Engine, lease: Lease) -> str:
+    asked = findings.question(lease, engine.clock.now().timestamp(), engine.cost(lease))
+    rest = engine.rest(lease)
+    return f"{asked}; {rest.text}" if rest else asked
 
 
 def ready(lease: Lease) -> str:
@@ -65,8 +70,8 @@ def _instances(number: int) -> str:
 def _age_line(engine: Engine, lease: Lease) -> str:
     minutes = (engine.clock.now().timestamp() - lease.created) / 60
     simulated = " simulated" if lease.simulated else ""
-    rests = lease.state is State.STOPPED and lease.note == RESTS_ITSELF
-    waits = f"results wait there: fetch them with %gpu start {lease.instance_id}, or " if rests else ""
+    rest = engine.rest(lease)
+    waits = f"{rest.text}; " if rest else ""
     return (
         f"{_named(lease)} of {lease.notebook}: {lease.state.value}, {minutes:.0f} min old, "
         f"{engine.cost(lease)}{simulated} so far; {waits}end it: %gpu down {lease.instance_id or lease.label}"
@@ -105,22 +110,29 @@ def ls(engine: Engine, options: Options, say: Callable[[str], None]) -> str:
         say(str(error))
         rows, trouble = engine.without_ledger(error).rows(), error
     if options.json:
-        return asdata.text([asdata.row(each) for each in rows])
+        return asdata.text([asdata.row(each) for each in rows if each.instance or each.lease])
     if not rows and trouble is not None:
         return "the providers list no instance with our label"
+    lost = [] if trouble else engine.losses()
     if not rows:
-        return "0 instances billing"
-    lines = [_row(row) for row in rows]
-    troubles = {f"{row.lease.provider}: {row.trouble}" for row in rows if row.lease and row.trouble}
+        return "\n".join(["0 instances billing", *lost])
+    lines = [_row(row) for row in rows if row.instance or row.lease]
+    troubles = {_trouble(row) for row in rows if row.trouble and row.instance is None}
     shown = table(("id", "GPU", "platform", "state", "$/h", "cost", "notebook"), lines)
-    return "\n".join([shown, *sorted(troubles), *_questions(engine, rows)])
+    return "\n".join([shown, *sorted(troubles), *lost, *_questions(engine, rows)])
+
+
+def _trouble(row: Row) -> str:
+    return f"{row.lease.provider}: {row.trouble}" if row.lease else row.trouble
 
 
 def _questions(engine: Engine, rows: list[Row]) -> list[str]:
-    """Ask about what other notebooks have left behind."""
+    """Ask about what other notebooks have left behind, and tell what waits for this one."""
     now = engine.clock.now().timestamp()
-    theirs = [row.lease for row in rows if row.lease is not None and row.lease.notebook != engine.notebook]
-    return [findings.question(lease, now, engine.cost(lease)) for lease in theirs if findings.left(lease, now)]
+    leases = [row.lease for row in rows if row.lease is not None]
+    own = [_age_line(engine, lease) for lease in leases if lease.notebook == engine.notebook and engine.rest(lease)]
+    theirs = [lease for lease in leases if lease.notebook != engine.notebook and findings.left(lease, now)]
+    return [*own, *(_question(engine, lease) for lease in theirs)]
 
 
 def _row(row: Row) -> tuple[str, ...]:
@@ -230,7 +242,7 @@ def start(engine: Engine, options: Options, talk: Talk) -> str:
 
     started = engine.start(options, talk)
     for live in started:
-        unfetched.fetch(live, options, talk)
+        unfetched.fetch(live, engine.ledger, options, talk)
     return "\n".join(ready(live.lease) for live in started) or "nothing rests"
 
 

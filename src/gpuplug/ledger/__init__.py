@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
+    from gpuplug.ledger.refusals import Refusal, RefusalBook
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.spending import Parts, SpendLine, spend_lines
     from gpuplug.ledger.store import Ledger
     from gpuplug.ledger.traffic import BytePrices, Passed, Toll
+    from gpuplug.ledger.waiting import Allowance, WaitingBook
 
 _PARTS = {
     "gauges": ("Gauge", "GaugeBook"),
@@ -26,10 +28,12 @@ _PARTS = {
     "orders": ("Order", "OrderBook"),
     "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
+    "refusals": ("Refusal", "RefusalBook"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "spending": ("Parts", "SpendLine", "spend_lines"),
     "store": ("Ledger",),
     "traffic": ("BytePrices", "Passed", "Toll"),
+    "waiting": ("Allowance", "WaitingBook"),
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names}
 
@@ -44,6 +48,7 @@ __all__ = [
     "FINAL",
     "HOLD_S",
     "PERIODS",
+    "Allowance",
     "BytePrices",
     "CellRow",
     "Gauge",
@@ -56,11 +61,14 @@ __all__ = [
     "Passed",
     "PriceBook",
     "Rate",
+    "Refusal",
+    "RefusalBook",
     "Sample",
     "Seen",
     "SpendLine",
     "State",
     "Toll",
+    "WaitingBook",
     "nothing_today",
     "spend_lines",
     "zone",

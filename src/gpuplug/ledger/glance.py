@@ -12,12 +12,16 @@ from gpuplug.ledger import periods
 if TYPE_CHECKING:
     from pathlib import Path
 
-_QUESTION = "SELECT 1 FROM leases WHERE state NOT IN ('gone', 'failed') OR coalesce(ended, 1e18) >= ? LIMIT 1"
+_QUESTION = """
+SELECT 1 FROM leases WHERE state NOT IN ('gone', 'failed') OR coalesce(ended, 1e18) >= ?
+UNION ALL SELECT 1 FROM waiting WHERE given_up = 1 LIMIT 1
+"""
 
 
 def nothing_today(folder: Path) -> bool:
-    """Tell whether no instance is open and none has cost anything today (local time), as far as the ledger in `folder` knows.
+    """Tell whether no instance is open, none has cost anything today (local time), and no lost results are still to be told.
 
+    As far as the ledger in `folder` knows.
     False when in doubt, also when the file cannot be read: then whoever asks looks properly and says what is wrong.
     """
     path = folder / "ledger.sqlite3"

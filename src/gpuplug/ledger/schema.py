@@ -7,7 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import gauges, notices, orders, prices, traffic
+from gpuplug.ledger import gauges, notices, orders, prices, refusals, traffic, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,8 @@ ALTER TABLE leases ADD COLUMN token TEXT NOT NULL DEFAULT '';
 ALTER TABLE leases ADD COLUMN expires REAL NOT NULL DEFAULT 0;
 """,
 }
-_SCHEMA = f"{_LEASES}{prices.SCHEMA}{orders.SCHEMA}{notices.SCHEMA}{gauges.SCHEMA}{traffic.SCHEMA}"
+_PAGES = (prices, orders, notices, gauges, traffic, refusals, waiting)
+_SCHEMA = _LEASES + "".join(page.SCHEMA for page in _PAGES)
 _NAMES = frozenset(re.findall(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)", _SCHEMA))
 
 

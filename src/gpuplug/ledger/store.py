@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, gauges, notices, orders, prices, schema, traffic
+from gpuplug.ledger import copying, gauges, notices, orders, prices, refusals, schema, traffic, waiting
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -107,6 +107,16 @@ class Ledger:
         """The page about warnings that were given."""
         return notices.NoticeBook(self._write, self._query)
 
+    @property
+    def refusals(self) -> refusals.RefusalBook:
+        """The page about keys that are refused."""
+        return refusals.RefusalBook(functools.partial(self._write, durable=False), self._query)
+
+    @property
+    def waiting(self) -> waiting.WaitingBook:
+        """The page about results that nobody has fetched."""
+        return waiting.WaitingBook(functools.partial(self._write, durable=False), self._query)
+
     def intend(self, lease: Lease, check: Callable[[Lease], None] = lambda _: None) -> None:
         """Commit the intent to rent; durable when this returns, also through a power cut.
 
@@ -167,16 +177,20 @@ class Ledger:
             )
         return self.lease(label)
 
-    def charge(self, label: str, price: Money) -> Lease:
-        """Note that the instance costs `price` per hour from now on. Repeating the same price changes nothing."""
+    def charge(self, label: str, price: Money, since: float | None = None) -> Lease:
+        """Note that the instance costs `price` per hour from now on, or since a moment after its last change of price.
+
+        Repeating the same price changes nothing.
+        """
         now = self._clock.now().timestamp()
         with self._write() as connection:
             (text,) = connection.execute("SELECT rates FROM leases WHERE label=?", (label,)).fetchone()
             rates = json.loads(text)
             if not rates or rates[-1][1] != price.micros:
+                at = now if since is None else min(now, max([since, *(rate[0] for rate in rates)]))
                 connection.execute(
                     f"UPDATE leases SET rates=? WHERE label=? AND state NOT IN ({_FINAL})",  # noqa: S608 - constants
-                    (json.dumps([*rates, [now, price.micros]]), label),
+                    (json.dumps([*rates, [at, price.micros]]), label),
                 )
         return self.lease(label)
 

@@ -44,6 +44,7 @@ class Commands:
         self._shell = shell
         self.engine = Engine(notebook_id(shell), Path.cwd())
         self.watch = Watch(config.home())
+        self.engine.beside = self._look_after_what_bills  # a first cell may run for hours
         self._told_where = False
 
     def close(self) -> bool:
@@ -173,7 +174,7 @@ class Commands:
 
     def _look_after_what_bills(self) -> None:
         with contextlib.suppress(LedgerError):  # what needs the ledger has said what is wrong with it
-            if self.engine.billing():
+            if not self.watch.running and self.engine.billing():
                 self.watch.begin()
 
 

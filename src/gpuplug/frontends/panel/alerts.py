@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine.reconciling import Found
-from gpuplug.errors import BudgetError, UsageError
+from gpuplug.engine.settling import RESTS_ITSELF
+from gpuplug.errors import AuthError, BudgetError, UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text
 from gpuplug.frontends.panel.pods import pairs, state_of
 from gpuplug.ledger import FINAL, PERIODS, State
@@ -44,6 +45,8 @@ def _of_ledger(known: Known) -> Iterator[dict[str, Any]]:
     if (failure := known.ledger_failure) is not None:
         what = text(failure.error.message, LONG_TEXT_LIMIT)
         yield _alert("ledger", "", what, failure.since, settles=text(failure.error.hint, LONG_TEXT_LIMIT))
+    for label, what in known.losses.items():
+        yield _alert("lost", label, text(what, LONG_TEXT_LIMIT), None, pod=label, settles="a week has passed")
 
 
 def _of_platforms(known: Known) -> Iterator[dict[str, Any]]:
@@ -51,14 +54,37 @@ def _of_platforms(known: Known) -> Iterator[dict[str, Any]]:
     for name, listing in known.listings.items():
         if listing.failure is None or name not in bills:
             continue
-        yield _alert(
-            "platform",
-            name,
-            f"{name} cannot be asked what runs there: {text(listing.failure.error.message, LONG_TEXT_LIMIT)}",
-            listing.failure.since,
-            settles=f"{name} answers again",
-            console_url=_console(known, name),
-        )
+        why = text(listing.failure.error.message, LONG_TEXT_LIMIT)
+        what, settles = f"{name} cannot be asked what runs there: {why}", f"{name} answers again"
+        if isinstance(listing.failure.error, AuthError):
+            what, settles = (
+                f"{name} refuses the key: {why}. {_bills_on(known, name)}",
+                _key_wanted(listing.failure.error),
+            )
+        yield _alert("platform", name, what, listing.failure.since, settles=settles, console_url=_console(known, name))
+
+
+def _bills_on(known: Known, platform: str) -> str:
+    """Say what bills on a platform that refuses the key, and when each ends by itself."""
+    billing = [lease for lease in known.leases or () if lease.billing and lease.provider == platform]
+    parts = [
+        f"#{text(lease.instance_id) or lease.label} bills {lease.rate}/h{_ends_by(lease)}, and cannot be ended from here"
+        for lease in billing
+    ]
+    return "; ".join(parts)
+
+
+def _ends_by(lease: Lease) -> str:
+    if lease.state is State.STOPPED or not lease.hard_s:
+        return ""
+    return (
+        f", its own switch ends it by a key of its own {lease.lease_s // 60} min after the last contact or cell, "
+        f"{moment(lease.hard_end)} at the latest"
+    )
+
+
+def _key_wanted(error: AuthError) -> str:
+    return text(error.hint, LONG_TEXT_LIMIT) or "a key that is accepted"
 
 
 def _of_pods(known: Known) -> Iterator[dict[str, Any]]:
@@ -99,7 +125,7 @@ def _of_pods(known: Known) -> Iterator[dict[str, Any]]:
                 **more,
             )
         elif lease.state not in FINAL:
-            yield from _of_rest(lease, named, state, since, more)
+            yield from _of_rest(lease, (named, _rest_of(known, lease)), state, since, more)
 
 
 def _needs_somebody(known: Known, lease: Lease, state: str) -> bool:
@@ -113,16 +139,26 @@ def _needs_somebody(known: Known, lease: Lease, state: str) -> bool:
     )
 
 
-def _of_rest(lease: Lease, named: str, state: str, since: float, more: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _rest_of(known: Known, lease: Lease) -> str:
+    """Return what the reconciler says of results that wait on a lease that rests by itself; "" of any other."""
+    finding = known.findings.get(lease.label)
+    waits = lease.state is State.STOPPED and lease.note == RESTS_ITSELF and finding is not None
+    return text(finding.why, LONG_TEXT_LIMIT) if waits and finding is not None else ""
+
+
+def _of_rest(
+    lease: Lease, told: tuple[str, str], state: str, since: float, more: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Tell of what has stopped: by itself, by a higher bid, or by the user, whose disk bills on."""
+    named, waits = told
     if state == "failed":
         what = f"{named} has failed at {lease.provider}; it bills {lease.rate}/h until it is destroyed"
         yield _alert("failed", lease.label, what, since, settles="destroy it", actions=["destroy"], **more)
     elif state == "stopped":
         taken = lease.bid.micros and lease.state is not State.STOPPED
         kind, why = ("preempted", "went to a higher bid") if taken else ("stopped", "rests")
-        what = f"{named} {why}; its disk bills {lease.rate}/h"
-        severity = "error" if taken else "warning"
+        what = f"{named}: {waits}" if waits else f"{named} {why}; its disk bills {lease.rate}/h"
+        severity = "error" if taken or "% of the budget" in waits else "warning"
         yield _alert(
             kind,
             lease.label,

@@ -46,7 +46,7 @@ class Known:
     `leases` are those that lived in the shown days, None when the ledger cannot be read (`ledger_failure`). `keys` names
     the place of each platform's key.
     `since` is when each label came into the state that it is in now; `gauges` what the agents said last,
-    `findings` what the reconciler did.
+    `findings` what the reconciler did, `losses` what is to be said of results that went with their instance, by its label.
     """
 
     now: float
@@ -61,3 +61,4 @@ class Known:
     gauges: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     operations: tuple[Mapping[str, Any], ...] = ()
     findings: Mapping[str, Finding] = field(default_factory=dict)
+    losses: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gpuplug import config
 from gpuplug.engine import consent
 from gpuplug.engine.bidding import with_bid
+from gpuplug.engine.unfetched import rests
 from gpuplug.errors import OfferGoneError, UnknownNameError, UsageError
 from gpuplug.frontends.panel.fields import LONG_TEXT_LIMIT, moment, text, usd
 from gpuplug.frontends.panel.offers import offer_id
@@ -59,7 +60,9 @@ class Quotes:
         paid = offer.price.micros > 0 and not offer.simulated
         if paid:
             options = replace(options, terms=engine.budgets.terms(offer.gpu, offer.price, options.terms))
-        words = f"rent {offer.gpu} on {offer.provider} at {offer.price}/h? {consent.worst_case(offer.price, options)}"
+        rest = rests(offer.stopped_price, options, engine.provider(offer.provider).traits)
+        worst = consent.worst_case(offer.price, options, rest)
+        words = f"rent {offer.gpu} on {offer.provider} at {offer.price}/h? {worst}"
         token = secrets.token_hex(16)
         self._keep(token, Quote(offer, options, notebook, self._clock.monotonic() + GOOD_S))
         return {

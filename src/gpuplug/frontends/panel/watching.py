@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine.reconciling import Finding, Reaper
+from gpuplug.engine.resting import late_losses
 from gpuplug.errors import GpuplugError, UnknownNameError
 from gpuplug.frontends.panel import pricing, state
 from gpuplug.frontends.panel.asking import Asker
@@ -195,7 +196,14 @@ class Watcher:
             self._gauges(),
             self._operations(),
             dict(self._findings),
+            self._losses(now),
         )
+
+    def _losses(self, now: float) -> dict[str, str]:
+        try:
+            return late_losses(self._looker.ledger, now)
+        except GpuplugError:
+            return {}  # told as the ledger's failure
 
     def _gauges(self) -> dict[str, dict[str, Any]]:
         try:
