@@ -201,7 +201,7 @@ class Judge:
         if not market.traits.armed or machine.ended is None:  # strangers live on
             return
         options = self._world.options
-        may_shorten = self._world.plan.day is not None or self._world.plan.refused
+        may_shorten = self._world.plan.day is not None or self._world.refused  # then a switch may be told to end it
         shorter = may_shorten and terms.hard <= options.terms.hard
         if terms.lease != options.terms.lease or not (terms.hard == options.terms.hard or shorter):
             self._break(f"#{machine.id} was sent the terms {terms}, not {options.terms}")

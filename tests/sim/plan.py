@@ -115,10 +115,6 @@ class Plan:
     def jumps(self) -> bool:
         return "jump" in STORIES[self.story] or any(fault.action.startswith("jump") for fault in self.faults)
 
-    @property
-    def refused(self) -> bool:
-        return any(fault.action in LASTING for fault in self.faults)
-
     def without(self, fault: Fault) -> Plan:
         return replace(self, faults=tuple(each for each in self.faults if each is not fault))
 

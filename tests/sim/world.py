@@ -74,7 +74,7 @@ class World:
         self.points: list[str] = []
         self.struck = 0
         self.dozed = 0.0
-        self.revoked = False
+        self.revoked = self.refused = False  # for good, and ever
         self.trace: list[str] | None = None
         self._calm = False
         self._pending = list(plan.faults)
@@ -208,6 +208,7 @@ class World:
         self.revoked = self.revoked or action == "revoked"
         if self.revoked:
             action = "401"
+        self.refused = self.refused or action == "401"
         if action == "storm":
             self._storm_until = self.now + _STORM_S
         if self.now < self._storm_until:

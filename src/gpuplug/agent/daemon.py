@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -25,6 +26,9 @@ _CONTACT_S = 15.0
 _SETTLE_S = 1.0
 _REST_S = 5.0
 _SHORT = 16
+_SAVE_S = 3.0
+_END_S = 4.0
+_SAVED_LOOK_S = 0.1
 
 
 class Place(NamedTuple):
@@ -71,7 +75,7 @@ def listen(place: Place) -> socket.socket:
 
 
 class Daemon:
-    """Serves clients from `listening` until SIGTERM. The current folder is the state folder."""
+    """Serves clients from `listening` until SIGTERM, and then until what runs has saved. The current folder is the state folder."""
 
     def __init__(self, place: Place, listening: socket.socket) -> None:
         self._place = place
@@ -86,6 +90,7 @@ class Daemon:
         self._runners: Dict[str, Runner] = {}
         self._bulks: Dict[Runner, Bulk] = {}
         self._clients: List[Client] = []
+        self._winding_up = False
 
     def run(self) -> None:
         """Serve."""
@@ -94,7 +99,7 @@ class Daemon:
         # A kernel inherits this and so survives an interrupt that comes before it can handle one.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        self.loop.on_signal(signal.SIGTERM, self.loop.stop)
+        self.loop.on_signal(signal.SIGTERM, self._wind_up)
         self.loop.on_signal(signal.SIGCHLD, self._check)
         self._listening.settimeout(0)
         self.loop.watch(self._listening.fileno(), read=self._accept)
@@ -107,6 +112,20 @@ class Daemon:
             self.loop.run()
         finally:
             self._close()
+
+    def _wind_up(self) -> None:
+        """Let what the cells have started save, and interrupt the cells; the switch ends the machine 5 s after its SIGTERM."""
+        if not self._winding_up:
+            self._winding_up = True
+            for runner in self._runners.values():
+                runner.wind_up(_SAVE_S)
+            self._stop_when_saved(time.monotonic() + _END_S)
+
+    def _stop_when_saved(self, until: float) -> None:
+        if time.monotonic() < until and any(runner.saves for runner in self._runners.values()):
+            self.loop.later(_SAVED_LOOK_S, lambda: self._stop_when_saved(until))
+        else:
+            self.loop.stop()
 
     def _close(self) -> None:
         for runner in self._runners.values():

@@ -75,12 +75,19 @@ arm() {
   why="the provider does not know instance $id"
   case $reply in *"$id"*) ;; *) return 1 ;; esac
 }
+# term FILE...: ask the processes in these files to end; fails when there is none.
+term() {
+  told=1
+  for file; do
+    pid=$(number "$file" 0)
+    [ "$pid" -gt 1 ] && kill -TERM "$pid" 2>/dev/null && told=0
+  done
+  return "$told"
+}
 end() {
   say state "ending $1"
-  for file in "$state"/kernels/*/pid; do
-    pid=$(number "$file" 0)
-    [ "$pid" -gt 1 ] && kill -TERM "$pid" 2>/dev/null
-  done
+  # The agent lets the programs of its cells save. Kernels are told only where there is none: at the end of one it kills what is left of it.
+  term "$state"/daemon-*.pid || term "$state"/kernels/*/pid
   pause=1
   while :; do
     count=$pause

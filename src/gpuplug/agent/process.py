@@ -148,12 +148,14 @@ class KernelProcess:
         for seconds in _NUDGES_S:
             self._loop.later(seconds, self._nudge)
 
-    def save(self, seconds: float, still: Callable[[], bool]) -> None:
+    def save(self, seconds: float, still: Callable[[], bool]) -> List[saving.Program]:
         """Let the cell's programs save, those that listen for SIGTERM; interrupt it when they have ended, or in `seconds`.
 
-        Nothing is interrupted once `still` tells that the cell has ended by itself.
+        Nothing is interrupted once `still` tells that the cell has ended by itself. Returns which programs were asked.
         """
-        self._await_saved(saving.ask_to_save(self.pid), time.monotonic() + seconds, still)
+        asked = saving.ask_to_save(self.pid)
+        self._await_saved(asked, time.monotonic() + seconds, still)
+        return asked
 
     def _await_saved(self, asked: List[saving.Program], until: float, still: Callable[[], bool]) -> None:
         if not still():

@@ -9,7 +9,7 @@ import shutil
 import time
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, Set
 
-from . import snapshot, wire
+from . import saving, snapshot, wire
 from .journal import Journal
 from .output import Output
 from .process import KernelProcess
@@ -81,6 +81,7 @@ class Runner:
         self._began: Optional[float] = None
         self._interrupt_asked = False
         self._saving = False
+        self._savers: List[saving.Program] = []
         self._question = 0
         self._asked = 0
         self._used = False
@@ -175,7 +176,22 @@ class Runner:
             process.interrupt()
         elif not self._saving:
             self._saving = True
-            process.save(save_s, lambda: self._cell is cell and self._end is None)
+            self._savers = process.save(save_s, lambda: self._cell is cell and self._end is None)
+
+    def wind_up(self, save_s: float) -> None:
+        """Drop the cells that wait and stop the one that runs; what earlier cells have left running may save as well."""
+        for waiting in list(self._queue):
+            self.interrupt(waiting.id)
+        if self._cell is not None:
+            self.interrupt(self._cell.id, save_s)
+        elif self._process is not None:
+            self._savers = self._process.save(save_s, lambda: False)
+
+    @property
+    def saves(self) -> bool:
+        """Whether a cell runs, or programs that were asked to save; the kernel itself only while it runs a cell."""
+        kernel = None if self._process is None else self._process.pid
+        return bool(self.busy) or any(saving.lives(program) for program in self._savers if program.pid != kernel)
 
     def answer(self, header: wire.Header) -> None:
         """Pass on the answer to the open question; one to an earlier question is ignored."""
