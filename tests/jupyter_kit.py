@@ -158,8 +158,13 @@ def log_of(root: Path) -> str:
 
 
 @contextlib.contextmanager
-def jupyter(home: Path, base_url: str = "/", authorizer: str = "", **more: str) -> Iterator[JupyterServer]:
-    """Start a server below `home`; `authorizer` names a class that decides who may do what, `more` are variables."""
+def jupyter(
+    home: Path, base_url: str = "/", authorizer: str = "", extension: str = "", **more: str
+) -> Iterator[JupyterServer]:
+    """Start a server below `home`.
+
+    `authorizer` names a class that decides who may do what, `extension` one more module; `more` are variables.
+    """
     root = home / "notebooks"
     root.mkdir(parents=True, exist_ok=True)
     folders = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
@@ -174,11 +179,12 @@ def jupyter(home: Path, base_url: str = "/", authorizer: str = "", **more: str) 
         f"--ServerApp.base_url={base_url}",
         f"--IdentityProvider.token={TOKEN}",
         f"--ServerApp.root_dir={root}",
-        "--ServerApp.jpserver_extensions={'gpuplug': True}",
+        f"--ServerApp.jpserver_extensions={dict.fromkeys(['gpuplug', *filter(None, [extension])], True)}",
         "--ServerApp.allow_unauthenticated_access=False",
     ]
     if authorizer:
         command.append(f"--ServerApp.authorizer_class={authorizer}")
+    if authorizer or extension:
         environ["PYTHONPATH"] += f":{ROOT / 'tests'}"
     with (home / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=log, stderr=log)

@@ -170,3 +170,43 @@ def test_the_bytes_of_a_cell_are_spent_from_its_budget(ledger: Ledger, budgets: 
     assert not purse.spent
     there.meter.count(sent=10**9)
     assert purse.spent
+
+
+def test_a_standing_budget_that_another_instance_spends_ends_the_cell_that_runs(
+    ledger: Ledger, budgets: Budgets, clock: FakeClock, tmp_path: Path
+) -> None:
+    allow(tmp_path, "0.36/day")
+    talk = Quiet()
+    there = live(ledger, clock)[0]
+    running(ledger, clock, "gp-2")
+    purse = Purse(there, budgets, clock, Money(10_000_000), talk.note)
+    ended = []
+    for _ in range(16):
+        clock.advance(120.0)
+        ended.append(purse.spent)
+    assert ended == [False] * 14 + [True] * 2  # both instances together spend it in half an hour
+    assert "of the standing budget of $0.36 a day is spent" in purse.why.message
+    assert [note.split(" %")[0] for note in talk.notes] == ["50", "80", "100"]
+
+
+def test_a_budget_that_is_lowered_under_a_running_cell_ends_it(
+    ledger: Ledger, budgets: Budgets, clock: FakeClock, tmp_path: Path
+) -> None:
+    allow(tmp_path, "5/day")
+    purse = Purse(live(ledger, clock)[0], budgets, clock, Money(10_000_000), lambda _: None)
+    clock.advance(1800.0)
+    assert not purse.spent
+    allow(tmp_path, "0.10/day")
+    clock.advance(16.0)
+    assert purse.spent
+
+
+@pytest.mark.parametrize("hours", [10, 24 * 365])
+def test_a_standing_budget_that_only_a_clock_that_jumped_calls_spent_ends_no_cell(
+    ledger: Ledger, budgets: Budgets, clock: FakeClock, tmp_path: Path, hours: int
+) -> None:
+    allow(tmp_path, "0.36/month")
+    purse = Purse(live(ledger, clock)[0], budgets, clock, Money(10_000_000), lambda _: None)
+    clock.set_wall(clock.now() + dt.timedelta(hours=hours))
+    clock.advance(60.0)
+    assert not purse.spent

@@ -7,13 +7,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from engine_kit import Cloud
+from sandbox_kit import wait_until
 
+from gpuplug.engine import Engine
 from gpuplug.engine.reconciling import Finding, Found
 from gpuplug.engine.settling import RESTS_ITSELF
 from gpuplug.errors import AuthError, UnreachableError
 from gpuplug.frontends.panel import alerts, fields, offers, state
 from gpuplug.frontends.panel.known import Failure, Known, Listing
 from gpuplug.frontends.panel.looking import LOOK_S, Lookers
+from gpuplug.frontends.panel.pricing import Pricing
 from gpuplug.ledger import CellRow, Lease, Rate, State
 from gpuplug.market import Board
 from gpuplug.testing import FakeClock
@@ -21,6 +25,7 @@ from gpuplug.types import Instance, InstanceState, Money, Offer, Query, Traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 NOW = 1_795_000_000.0  # in November 2026
 HOUR = 3600.0
@@ -287,3 +292,38 @@ def test_a_thousand_names_of_lookers_are_not_kept() -> None:
     for number in range(1000):
         lookers.look(str(number), frozenset({"pods"}), ())
     assert len(lookers._looks) <= 65  # noqa: SLF001 - there is no other way to see what is kept
+
+
+def test_a_body_that_is_written_row_by_row_reads_as_it_is() -> None:
+    body = {
+        "at": None,
+        "items": [{"id": 'a"b', "spot": False}, {"id": "ü"}],
+        "series": {"s": {"samples": [["t", "0.1"]]}},
+    }
+    assert json.loads(fields.encoded(body)) == body
+    assert json.loads(fields.encoded({})) == {}
+
+
+def test_prices_that_are_read_again_and_are_the_same_keep_their_rows_and_are_no_older_than_they_are(
+    tmp_path: Path,
+) -> None:
+    clock = FakeClock()
+    told: list[float] = []
+    engine = Engine("notebook", tmp_path, home=tmp_path, clock=clock)
+    engine.use(Cloud(clock, name="vast", traits=Traits()))
+    engine.use(Cloud(clock, name="runpod", traits=Traits()))
+    pricing = Pricing(engine, clock, told.append, lambda: None)
+    try:
+        pricing.ask_when_due((), 1.0)
+        wait_until(lambda: told)
+        first = pricing.prices()
+        clock.advance(5.0)
+        pricing.ask_when_due((), 1.0)
+        wait_until(lambda: pricing.prices()["at"] != first["at"])
+        second = pricing.prices()
+    finally:
+        pricing.close()
+        engine.close()
+    assert second["items"] is first["items"]
+    assert first["items"]
+    assert second["revision"] == first["revision"], "nobody is told of the same prices again"

@@ -220,6 +220,22 @@ class Budgets:
             raise self._spent(self._used(limit, now, lease.label) if limit.per != INSTANCE else self._of_one(limit))
         return seconds, limit
 
+    def spent_for(self, lease: Lease) -> BudgetError | None:
+        """Return what to say when a standing budget that binds `lease` is spent, by whichever instance; None before.
+
+        Raises:
+            UsageError, BudgetError: one cannot be read.
+        """
+        if not _counts(lease):
+            return None
+        now = self._now()
+        for limit in self.standing().limits:
+            alone = Used(limit, lease.created, now, lease.cost(now), ZERO)
+            used = alone if limit.per == INSTANCE else self._used(limit, now)
+            if used.spent >= limit.amount:
+                return self._spent(used)
+        return None
+
     def within(self, plan: Plan, live: Live, talk: Talk) -> Plan:
         """Return `plan` with no more budget than is left of the standing ones; the instance ends then too.
 

@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from gpuplug.engine.budgets import LEVELS
-from gpuplug.errors import GpuplugError
+from gpuplug.errors import BudgetError, GpuplugError
 from gpuplug.ledger import Passed
+from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SWITCH_GRACE_S = 60.0  # the instance's own switch comes after this process has had its chance to bring results home
 _LOOK_S = 5.0
+_STANDING_S = 15.0  # how often it is looked whether others have spent what stands for all
+_MOST_JUMP_S = 300.0
 
 
 class Purse:
@@ -34,7 +37,9 @@ class Purse:
         self._price = live.lease.price
         self._byte_prices = budgets.byte_prices(live.lease)
         self._waited = 0.0  # in micro-dollars, as all here
-        self._counted = self._looked = clock.monotonic()
+        self._counted = self._looked = self._looked_at_standing = self._began = clock.monotonic()
+        self._began_at = clock.now()
+        self._standing: BudgetError | None = None
         self._levels = list(LEVELS)
 
     @property
@@ -50,7 +55,16 @@ class Purse:
             # What cannot be read now changes nothing: the price and the limits known so far hold on.
             with contextlib.suppress(GpuplugError):
                 self._look(self.amount)
-        return self._spent >= self.amount.micros
+        return self._standing is not None or self._spent >= self.amount.micros
+
+    @property
+    def why(self) -> BudgetError:
+        """What to say once nothing is left."""
+        if self._standing is not None:
+            return self._standing
+        amount = self.amount or ZERO
+        twice = (amount + amount).exact().rstrip("0").rstrip(".")
+        return BudgetError(f"the cell has spent its budget of {amount}", hint=f"--budget {twice}")
 
     @property
     def _spent(self) -> float:
@@ -69,8 +83,18 @@ class Purse:
             level = self._levels.pop(0)
             if not self._levels or self._spent * 100 < self._levels[0] * amount.micros:
                 self._say(f"{level} % of this cell's budget of {amount} is spent")
+        if self._counted - self._looked_at_standing >= _STANDING_S:
+            self._looked_at_standing = self._counted
+            self._look_at_standing()
+
+    def _look_at_standing(self) -> None:
+        """Warn of the budgets that stand for all instances, and see whether one is spent: others spend from it too."""
         for warning in self._budgets.warnings():
             self._say(warning)
+        # They are counted by the wall clock. What one that has jumped says must end no cell: the hard end still does.
+        passed_s = (self._clock.now() - self._began_at).total_seconds()
+        if abs(passed_s - (self._counted - self._began)) <= _MOST_JUMP_S:
+            self._standing = self._budgets.spent_for(self._budgets.ledger.lease(self._live.lease.label))
 
 
 def cell_bytes(live: Live) -> Passed:

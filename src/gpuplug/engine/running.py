@@ -11,10 +11,9 @@ from gpuplug.engine import unfetched
 from gpuplug.engine.guarding import seconds_left, why_unguarded, worst_case
 from gpuplug.engine.purse import SWITCH_GRACE_S, Purse
 from gpuplug.engine.refused import KeyWatch
-from gpuplug.errors import AgentError, BudgetError, DetachedError, RemoteError
+from gpuplug.errors import AgentError, DetachedError, HostError, RemoteError
 from gpuplug.session import CellRequest, Event
 from gpuplug.sync import Brought, HomeRules, RemoteFile, remote_files
-from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,14 +23,15 @@ if TYPE_CHECKING:
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan, Value
     from gpuplug.engine.talk import Talk
-    from gpuplug.types import Clock, Money
+    from gpuplug.types import Clock
 
 HOME_FOLDERS = ("out", "outputs", "checkpoints")
 _PIECE = 1 << 20
 _NAMED = 8
 _TICK_S = 1.0
 _SAVE_S = 10.0  # what a cell's programs have after SIGTERM, before the cell is interrupted
-_GRACE_S = 10.0
+_AGAIN_S = 2.0  # between two of the interrupts after that: each `!command` of a cell may take one for itself
+_GRACE_S = 20.0  # for all of them; the switch comes `SWITCH_GRACE_S` after the budget
 _VALUE_LIMIT = 4 << 30
 
 
@@ -117,9 +117,24 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
         )
     )
     purse = Purse(live, budgets, clock, amount, talk.note)
-    _follow(live, ran, talk, _Stop(live, ran, talk, clock, purse), KeyWatch(live, budgets.ledger, clock, talk.note))
+    stop = _Stop(live, ran, talk, clock, purse)
+    _follow(live, ran, talk, stop, KeyWatch(live, budgets.ledger, clock, talk.note))
+    if stop.gave_up:
+        ran.changed = _unsent(live, plan, talk)
     live.session.ack()
     return ran
+
+
+def _unsent(live: Live, plan: Plan, talk: Talk) -> tuple[RemoteFile, ...]:
+    """Return the files that are there and were not sent along with the cell: no event of it has named what it wrote."""
+    sent = {file.path for file in plan.references.files}
+    try:
+        rows = json.loads(live.session.request("list").payload)
+        whole = remote_files(json.dumps([[path, size, 0, False] for path, size in rows]).encode())
+    except (HostError, TypeError, ValueError) as error:
+        talk.note(f"what it has written cannot be brought home: {error}")
+        return ()
+    return tuple(file for file in whole if file.path not in sent)
 
 
 class _Stop:
@@ -128,7 +143,10 @@ class _Stop:
     def __init__(self, live: Live, ran: Ran, talk: Talk, clock: Clock, purse: Purse) -> None:
         self._live, self._ran, self._talk, self._clock = live, ran, talk, clock
         self._purse = purse
-        self._patience = 0.0  # until when it may take to end once its budget is spent
+        self._began = clock.monotonic()
+        self._patience = 0.0  # until when it may take to end before it is interrupted again
+        self._over = 0.0  # when it is given up
+        self.gave_up = False
         self._interrupted = False
         self._told_unguarded = bool(why_unguarded(live))  # then it was said before the cell
 
@@ -148,29 +166,36 @@ class _Stop:
         self._live.session.interrupt(self._ran.id)
 
     def by_budget(self) -> None:
-        """Ask the cell to save and interrupt it when its budget is spent; give up on it after a moment of grace."""
-        if not self._purse.spent or self._clock.monotonic() < self._patience:
+        """Ask the cell to save when its budget is spent, and interrupt it until it has ended; give it up in the end."""
+        now = self._clock.monotonic()
+        if not self._purse.spent or now < self._patience:
             return
-        budget = self._purse.amount or ZERO
-        spent = BudgetError(f"the cell has spent its budget of {budget}", hint=f"--budget {_twice(budget)}")
-        if isinstance(self._ran.failure, BudgetError):
-            raise spent
-        self._ran.failure = spent
-        self._patience = self._clock.monotonic() + _SAVE_S + _GRACE_S
+        if self._over:
+            self._again(now)
+            return
+        self._ran.failure = self._purse.why
+        self._patience = now + _SAVE_S + _AGAIN_S
+        self._over = now + _SAVE_S + _GRACE_S
         self._talk.note(
             f"budget spent: the cell's programs may save (SIGTERM, {_SAVE_S:.0f} s), then it is interrupted"
         )
         self._live.session.interrupt(self._ran.id, _SAVE_S)
 
-
-def _twice(budget: Money) -> str:
-    """Return double the budget as a user would type it."""
-    return (budget + budget).exact().rstrip("0").rstrip(".")
+    def _again(self, now: float) -> None:
+        self._patience = now + _AGAIN_S
+        if now < self._over:
+            self._live.session.interrupt(self._ran.id)
+            return
+        self.gave_up, self._ran.seconds = True, now - self._began
+        self._talk.note(
+            f"the cell has not ended {_SAVE_S + _GRACE_S:.0f} s after its budget was spent, whatever interrupted it: "
+            "the files that are there now come home, unfinished ones too, and the instance goes"
+        )
 
 
 def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop, key: KeyWatch) -> None:
     show = Show(live, ran, talk)
-    while ran.status == "unknown":
+    while ran.status == "unknown" and not stop.gave_up:
         try:
             event = live.session.next_event(_TICK_S)
             stop.by_budget()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.outputs import clean_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gpuplug.errors import GpuplugError
     from gpuplug.types import Money
 
@@ -31,7 +34,10 @@ def moment(seconds: float | None) -> str | None:
 
 def text(foreign: str, limit: int = TEXT_LIMIT) -> str:
     """Return what a provider or a host sent as one line of plain text, `limit` characters at most."""
-    cleaned = " ".join(_COLOUR.sub("", clean_text(foreign[: 4 * limit])).split())
+    cleaned = foreign[: 4 * limit]
+    if not cleaned.isprintable():  # nothing that is printable steers a terminal or turns the direction of writing
+        cleaned = _COLOUR.sub("", clean_text(cleaned))
+    cleaned = " ".join(cleaned.split())
     return cleaned if len(cleaned) <= limit else cleaned[: limit - 1] + "…"
 
 
@@ -42,3 +48,16 @@ def trouble(error: GpuplugError) -> dict[str, Any]:
         "hint": text(error.hint, LONG_TEXT_LIMIT),
         "billing": text(error.billing, LONG_TEXT_LIMIT),
     }
+
+
+def encoded(body: Mapping[str, Any]) -> str:
+    """Return `body` as JSON; its lists row by row, since one call for 10,000 rows keeps every other thread waiting."""
+    fields = (
+        f"{json.dumps(name)}: {_list(each) if isinstance(each, list) else json.dumps(each)}"
+        for name, each in body.items()
+    )
+    return f"{{{', '.join(fields)}}}"
+
+
+def _list(rows: list[Any]) -> str:
+    return f"[{', '.join([json.dumps(row) for row in rows])}]"

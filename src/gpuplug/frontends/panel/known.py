@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gpuplug.errors import GpuplugError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gpuplug.engine.reconciling import Finding
-    from gpuplug.errors import GpuplugError
     from gpuplug.ledger import CellRow, Lease
     from gpuplug.types import Instance, Traits
 
@@ -20,6 +21,12 @@ class Failure:
 
     error: GpuplugError
     since: float
+
+    @classmethod
+    def of(cls, error: Exception, before: Failure | None, now: float) -> Failure:
+        """Return what failed now, since when it has: `before` is how the try before it failed."""
+        known = error if isinstance(error, GpuplugError) else GpuplugError(f"{type(error).__name__}: {error}")
+        return cls(known, before.since if before else now)
 
 
 @dataclass(frozen=True, slots=True)

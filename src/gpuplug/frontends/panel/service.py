@@ -20,6 +20,7 @@ from gpuplug.errors import (
 from gpuplug.frontends.panel import actions, bodies, state
 from gpuplug.frontends.panel.fields import moment, trouble
 from gpuplug.frontends.panel.operations import Operations
+from gpuplug.frontends.panel.pricing import options_of
 from gpuplug.frontends.panel.quotes import Quotes
 from gpuplug.frontends.panel.watching import Watcher
 
@@ -103,7 +104,7 @@ class PanelService:
 
     def prices(self) -> dict[str, Any]:
         """Return the prices as they were read last; asks nobody."""
-        return self._watcher.prices()
+        return self._watcher.pricing.prices()
 
     def notebook_of(self, job: str) -> str:
         """Return the notebook of a job that runs.
@@ -137,14 +138,14 @@ class PanelService:
             raise UsageError(f"no part {min(unknown)!r}; parts are {', '.join(sorted(_LOOKED_AT))}")
         wanted = bodies.words(found, "gpus")
         for gpu in wanted:
-            self._watcher.check_gpu(gpu)
+            options_of((gpu,))  # no name of a GPU: nobody is asked for it
         lasts_s = self._watcher.lookers.look(bodies.word(found, "client", 64), parts, wanted)
         self._watcher.wake()
         return {"until": moment(self._clock.now().timestamp() + lasts_s)}
 
     def _quote(self, body: object) -> dict[str, Any]:
         found = bodies.checked(body, ("offer", "notebook"))
-        offer = self._watcher.offer(bodies.word(found, "offer"))
+        offer = self._watcher.pricing.offer(bodies.word(found, "offer"))
         if offer is None:
             raise UnknownNameError("this offer is not shown here, or not any more", hint="choose another one")
         path = found.get("notebook")

@@ -13,33 +13,30 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
-from gpuplug.engine.choosing import query_of
 from gpuplug.engine.reconciling import Finding, Reaper
 from gpuplug.engine.resting import late_losses
 from gpuplug.errors import GpuplugError, UnknownNameError
-from gpuplug.frontends.panel import offers, state
+from gpuplug.frontends.panel import pricing, state
 from gpuplug.frontends.panel.asking import Asker
 from gpuplug.frontends.panel.fields import moment, text
 from gpuplug.frontends.panel.known import Failure, Known, Listing
 from gpuplug.frontends.panel.looking import Lookers
 from gpuplug.frontends.panel.pods import pairs, state_of
+from gpuplug.frontends.panel.pricing import Pricing
 from gpuplug.frontends.panel.spend import shown_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gpuplug.config import Options
     from gpuplug.engine import Engine
     from gpuplug.ledger import CellRow, Lease
-    from gpuplug.types import Clock, Offer, Traits
+    from gpuplug.types import Clock, Traits
 
 TICK_S = 1.0  # how often the ledger is looked at while somebody looks
 _IDLE_S = 60.0  # how often open instances are reconciled when nobody does
-_PODS_S, _PRICES_S = 10.0, 15.0
+_PODS_S = 10.0
 _SIMULATED_S = 1.0  # a market on this computer may be asked more often
 _HEARTBEAT_S = 30.0
-_STALE_PRICES_S = 90.0
-_OLDEST_PRICES_S = 86_400.0
 _NEVER = -1e9
 
 
@@ -51,18 +48,6 @@ class Push:
     now: str
     parts: Mapping[str, dict[str, Any]]
     prices_revision: int
-
-
-@dataclass(slots=True)
-class _Prices:
-    body: dict[str, Any] | None = None
-    board: tuple[Offer, ...] = ()
-    failure: Failure | None = None
-    asked: float = _NEVER
-    revision: int = 0
-    looked_for: tuple[str, ...] = ()
-    told: float = 0.0
-    period: float = _PRICES_S
 
 
 class Watcher:
@@ -91,6 +76,7 @@ class Watcher:
         # An engine for each thread: adapters are not shared.
         self._open_engine = open_engine
         self._looker, self._pricer = open_engine(""), open_engine("")
+        self.pricing = Pricing(self._pricer, clock, self._tell_prices, self.wake)
         self._listers: dict[str, Engine] = {}
         self.lookers = Lookers(clock)
         self._lock = threading.RLock()
@@ -106,8 +92,6 @@ class Watcher:
         self._holder = secrets.token_hex(8)
         self._reaped = _NEVER
         self._findings: dict[str, Finding] = {}
-        self._prices = _Prices()
-        self._prices_asker = Asker(self._ask_prices, "prices")
         self._parts: dict[str, dict[str, Any]] = {}
         self._prints: dict[str, str] = {}
         self._revision = 0
@@ -124,8 +108,9 @@ class Watcher:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(_HEARTBEAT_S)
-        for asker in [*self._askers.values(), self._prices_asker, self._reaping]:
+        for asker in [*self._askers.values(), self._reaping]:
             asker.close()
+        self.pricing.close()
         self._reaper.close()
         for engine in (self._looker, self._pricer, *self._listers.values()):
             engine.close()
@@ -137,7 +122,7 @@ class Watcher:
     def refresh(self, parts: tuple[str, ...]) -> None:
         """Have `pods` or `prices` asked for now, within each provider's pace."""
         if "prices" in parts:
-            self._prices.asked = _NEVER
+            self.pricing.refresh()
         if "pods" in parts:
             self._asked.clear()
         self.wake()
@@ -147,18 +132,6 @@ class Watcher:
         with self._lock:
             known = self._look()
             return state.whole(known, self._parts, self._revision)
-
-    def prices(self) -> dict[str, Any]:
-        """Return the prices as they were read last; asks nobody."""
-        with self._lock:
-            prices = self._prices
-            loading = self._prices_asker.busy or (prices.body is None and prices.failure is None)
-            frame = offers.frame(prices.body, prices.failure, _STALE_PRICES_S, loading=loading)
-            return {"revision": prices.revision, **frame}
-
-    def offer(self, offer_id: str) -> Offer | None:
-        """Return an offer that the panel shows."""
-        return next((offer for offer in self._prices.board if offers.offer_id(offer) == offer_id), None)
 
     def open_lease(self, label: str) -> Lease:
         """Return an instance of this computer that is not proven gone.
@@ -170,15 +143,6 @@ class Watcher:
             if lease.label == label:
                 return lease
         raise UnknownNameError("no instance of this computer has this id, or it is gone already", hint="%gpu ls")
-
-    @staticmethod
-    def check_gpu(name: str) -> None:
-        """Return when `name` can be asked for.
-
-        Raises:
-            UsageError: it is no name of a GPU.
-        """
-        _price_options((name,))
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -204,13 +168,17 @@ class Watcher:
         due = bool(self.lookers.parts()) and known.now - self._pushed >= _HEARTBEAT_S
         self._parts, self._prints = made, prints
         if changed or due:
-            self._push(known, {name: made[name] for name in (changed or {"spend", "pods"})})
+            self._push(known.now, {name: made[name] for name in (changed or {"spend", "pods"})})
         return known
 
-    def _push(self, known: Known, parts: dict[str, dict[str, Any]]) -> None:
+    def _push(self, now: float, parts: dict[str, dict[str, Any]]) -> None:
         self._revision += 1
-        self._pushed = known.now
-        self._told(Push(self._revision, moment(known.now) or "", parts, self._prices.revision))
+        self._pushed = now
+        self._told(Push(self._revision, moment(now) or "", parts, self.pricing.revision))
+
+    def _tell_prices(self, now: float) -> None:
+        with self._lock:
+            self._push(now, {})
 
     def _known(self) -> Known:
         now = self._clock.now().timestamp()
@@ -288,20 +256,12 @@ class Watcher:
         if any(lease.billing for lease in open_leases) and now - self._reaped >= _IDLE_S:
             self._reaped = now
             self._reaping.nudge()
-        self._ask_prices_when_due(looked, now)
-
-    def _ask_prices_when_due(self, looked: frozenset[str], now: float) -> None:
-        wanted = self.lookers.gpus()
-        if "prices" not in looked or self._prices_asker.busy:
-            return
-        self._prices.period = self._prices_period()
-        if now - self._prices.asked >= self._prices.period or wanted != self._prices.looked_for:
-            self._prices.asked, self._prices.looked_for = now, wanted
-            self._prices_asker.nudge()
+        if "prices" in looked:
+            self.pricing.ask_when_due(self.lookers.gpus(), self._prices_period())
 
     def _prices_period(self) -> float:
         names = self._keys()
-        return _SIMULATED_S if names and all(self._traits_of(name).simulated for name in names) else _PRICES_S
+        return _SIMULATED_S if names and all(self._traits_of(name).simulated for name in names) else pricing.PERIOD_S
 
     def _traits_of(self, name: str) -> Traits:
         if name not in self._traits:
@@ -320,7 +280,7 @@ class Watcher:
         try:
             rows = self._listers[name].rows_of(name)
         except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
-            failure = self._failure(error, before.failure)
+            failure = Failure.of(error, before.failure, self._clock.now().timestamp())
             self._listings[name] = replace(before, failure=failure, asking=False)
         else:
             seen = {row.instance.label: row.instance for row in rows if row.instance}
@@ -339,44 +299,10 @@ class Watcher:
             # What is to be shown is looked at in any case; else one process of this computer does it for all.
             found = self._reaper.look() if self.lookers.parts() else self._reaper.take_turn(self._holder, _IDLE_S)
         except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
-            self._ledger_failure = self._failure(error, self._ledger_failure)
+            self._ledger_failure = Failure.of(error, self._ledger_failure, self._clock.now().timestamp())
             return
         self._findings = {finding.lease.label: finding for finding in found if finding.lease is not None}
         self.wake()
-
-    def _ask_prices(self) -> None:
-        before, options = replace(self._prices), _price_options(self._prices.looked_for)
-        try:
-            # First what is there from before, with its age; what was never asked is asked now.
-            board = self._pricer.prices(options, self._prices.period if before.body else _OLDEST_PRICES_S)
-            history = self._pricer.price_history(options)
-        except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
-            failure = self._failure(error, before.failure)
-            changed = before.failure is None or before.failure.error.message != failure.error.message
-            self._keep_prices(before.body, before.board, failure, changed=changed)
-            return
-        now = self._clock.now().timestamp()
-        body = offers.prices(board, query_of(options), history, now)
-        changed = before.failure is not None or board.offers != before.board or now - before.told >= _HEARTBEAT_S
-        if before.body is None and board.age_s > self._prices.period:
-            self._prices.asked = _NEVER
-            self.wake()
-        self._keep_prices(body, board.offers, None, changed=changed)
-
-    def _failure(self, error: Exception, before: Failure | None) -> Failure:
-        known = error if isinstance(error, GpuplugError) else GpuplugError(f"{type(error).__name__}: {error}")
-        return Failure(known, before.since if before else self._clock.now().timestamp())
-
-    def _keep_prices(
-        self, body: dict[str, Any] | None, board: tuple[Offer, ...], failure: Failure | None, *, changed: bool
-    ) -> None:
-        with self._lock:
-            self._prices.body, self._prices.board, self._prices.failure = body, board, failure
-            if changed:
-                known = self._known()
-                self._prices.revision += 1
-                self._prices.told = known.now
-                self._push(known, {})
 
 
 def _states(known: Known) -> list[tuple[str, str]]:
@@ -385,7 +311,3 @@ def _states(known: Known) -> list[tuple[str, str]]:
         label = lease.label if lease else instance.label if instance else ""
         found.append((label, state_of(known, lease, instance)))
     return found
-
-
-def _price_options(gpus: tuple[str, ...]) -> Options:
-    return config.parse(" ".join(gpu.replace(" ", "_") for gpu in gpus), "prices")

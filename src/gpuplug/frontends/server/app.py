@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +83,11 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
         from gpuplug.frontends.panel.service import PanelService  # noqa: PLC0415 - the server's start must not pay for it
         from gpuplug.types import SystemClock  # noqa: PLC0415 - likewise
 
-        return PanelService(self._open_engine, "server", SystemClock(), self._notebook, self._told)
+        service = PanelService(self._open_engine, "server", SystemClock(), self._notebook, self._told)
+        # What was imported until now stays. Looking through all of it for garbage holds up the event loop for a tenth of
+        # a second each time, and whoever makes 10,000 offers has Python look often.
+        gc.freeze()
+        return service
 
     def _open_engine(self, notebook: str) -> Engine:
         from gpuplug.engine import Engine  # noqa: PLC0415 - the server's start must not pay for it
@@ -138,6 +143,13 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
         from gpuplug.frontends.panel import service  # noqa: PLC0415 - the server's start must not pay for it
 
         return service.failed(error)
+
+    @staticmethod
+    def encoded(body: dict[str, Any]) -> str:
+        """Return an answer's body as JSON; not to be asked for on the event loop."""
+        from gpuplug.frontends.panel import fields  # noqa: PLC0415 - the server's start must not pay for it
+
+        return fields.encoded(body)
 
     def _job(self, body: object) -> tuple[str, Answer | None]:
         """Return the notebook of the job that `body` names, or why there is none."""

@@ -40,7 +40,7 @@ class _Handler(ExtensionHandlerMixin, APIHandler):  # type: ignore[misc]  # jupy
                 status, body = work(self.panel.service)
             except GpuplugError as error:
                 status, body = self.panel.failed(error)
-            return status, json.dumps(body)
+            return status, self.panel.encoded(body)
 
         self.reply(*await asyncio.get_running_loop().run_in_executor(self.panel.executor, do))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -92,16 +93,22 @@ def _storage_price(fields: object, disk_gb: int | Decimal) -> Money:
     row = mapping(fields)
     told = number(mapping(row.get("instance")).get("totalHour"), 0, _DEAREST)
     if told is not None:
-        return Money.dollars(told)
+        return _dollars(told)
     monthly = number(row.get("storage_cost"), 0, _DEAREST)
     if monthly is not None:
-        return Money.dollars(monthly * disk_gb / _HOURS_A_MONTH)
+        return _dollars(monthly * disk_gb / _HOURS_A_MONTH)
     return _money(row.get("storage_total_cost"))
 
 
 def _money(value: object) -> Money:
     amount = number(value, 0, _DEAREST)
-    return ZERO if amount is None else Money.dollars(amount)
+    return ZERO if amount is None else _dollars(amount)
+
+
+@functools.lru_cache(maxsize=4096)
+def _dollars(amount: Decimal) -> Money:
+    """Return an amount that many rows have in common, as one object for all: a long list is half the work to look through."""
+    return Money.dollars(amount)
 
 
 def _float(value: object, high: int) -> float:
