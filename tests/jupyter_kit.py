@@ -102,7 +102,7 @@ class JupyterServer:
         try:
             for number, code in enumerate(cells):
                 await socket.write_message(json.dumps(_execute_request(f"cell-{number}", code)))
-                while not said or not _ends(said[-1], f"cell-{number}"):
+                while not _has_ended(said, f"cell-{number}"):
                     message = await asyncio.wait_for(socket.read_message(), WAIT_S)
                     assert message is not None
                     said.append(json.loads(message))
@@ -148,8 +148,11 @@ def _execute_request(number: str, code: str) -> dict[str, Any]:
     return {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
 
 
-def _ends(message: dict[str, Any], number: str) -> bool:
-    return (message["msg_type"], message["parent_header"].get("msg_id")) == ("execute_reply", number)
+def _has_ended(said: list[dict[str, Any]], number: str) -> bool:
+    """Tell whether a cell was replied to and all it said is here: these come on two channels, in any order."""
+    own = [message for message in said if message["parent_header"].get("msg_id") == number]
+    idle = any(each["msg_type"] == "status" and each["content"]["execution_state"] == "idle" for each in own)
+    return idle and any(each["msg_type"] == "execute_reply" for each in own)
 
 
 def log_of(root: Path) -> str:
