@@ -23,7 +23,7 @@ test: .venv/test $(FRONT) $(FRONT_CHECKED) ## run all tests; they mostly wait fo
 soak: .venv/test ## the money protocol in GP_SEEDS simulated lives (1000000) from seed GP_FIRST on, or GP_PLAN once
 	$(BIN)/python tests/sim/soak.py
 
-soak-ssh: .venv/test ## GP_LIVES lives (60) of machines with the real sshd and the real switch, from seed GP_FIRST on
+soak-ssh: .venv/test ## GP_LIVES lives (500, three quarters of an hour) of machines with the real sshd and the real switch, from seed GP_FIRST on
 	$(BIN)/python tests/soak_ssh.py
 
 check: .venv/test $(FRONT_CHECKED) ## format, lint, types, layers, drawing

@@ -20,6 +20,8 @@ from providers_kit import Answer, Api, serving
 from switch_kit import INSTANCE, INSTANCE_KEY, SHELLS, Machine, eventually, machines
 from test_deadman import OWN, tools
 
+from gpuplug.session.messages import Timing
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -108,6 +110,27 @@ def test_a_network_that_is_closed_later_is_told_and_so_is_its_return(api: Api, m
     assert machine.read("state").startswith("unarmed ")
     api.on(f"GET {OWN}", KNOWN)
     eventually(lambda: machine.read("state") == "armed", "armed again")
+
+
+def test_a_closed_network_is_told_so_soon_that_a_client_knows_within_90_s_and_one_failed_call_is_soon_forgotten(
+    api: Api, make: Make
+) -> None:
+    api.on(f"GET {OWN}", KNOWN, Answer({"success": False, "error": "auth_error"}, 401), KNOWN)
+    machine = make()
+    machine.path = tools(machine.root / "bin", "wget", "python3")
+    seen, sleep = machine.root / "seen", machine.root / "bin" / "sleep"
+    real = sleep.readlink()
+    sleep.unlink()
+    note = f'[ "$1" != {machine.period} ] || sed "s/ .*//" "{machine.switch}/state" >>"{seen}"'
+    sleep.write_text(f'#!/bin/sh\n{note}\nexec {real} "$@"\n')
+    sleep.chmod(0o755)
+    machine.armed()
+    eventually(lambda: len(seen.read_text().split()) > 10, "looks")
+    told = seen.read_text().split()
+    looks = told.index("unarmed")
+    swallowed_s = 3 * 10  # by curl, wget and Python, one after the other
+    assert looks * 5 + swallowed_s + Timing().heartbeat_s <= 90
+    assert told[looks + 1] == "armed"
 
 
 @pytest.mark.parametrize("tool", ["curl", "wget", "python3"])

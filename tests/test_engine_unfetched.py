@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,14 +160,41 @@ def test_where_rest_is_not_wanted_or_not_paid_for_results_wait_within_the_budget
     assert instance["spend_micros"] > 1200
 
 
-def test_a_stopped_machine_is_taken_by_the_next_cell_as_well(
+def test_a_stopped_machine_is_taken_by_the_next_cell_as_well_and_what_waits_comes_home_before_it_begins(
     nb: Notebook, place: RunningMarket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(nb, WHERE["vast"], monkeypatch)
     wait_until(lambda: states(place) == {"exited"}, LONG_S)
     nb.run("print(open('out.txt').read())", "--no-files --for 15m,1h")
-    assert nb.talk.text == "forty two\n"
+    assert nb.talk.text == "worth keeping\nforty two\n"
+    assert (nb.root / "out.txt").read_text() == "forty two"
     assert len(place.requests("create")) == 1
+
+
+def test_what_waits_on_a_machine_that_runs_comes_home_with_start_and_once(
+    nb: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"] + " --for 15m,1h", monkeypatch)
+    talk, start = Quiet(), config.parse("", "start")
+    (lease,) = nb.engine.billing()
+    said = verbs.start(nb.engine, replace(start, words=(lease.instance_id,)), talk)
+    assert said.endswith("; results of 1 cell came home, 1 file")
+    assert any("runs already" in note for note in talk.notes)
+    assert talk.text == "worth keeping\n"
+    assert (nb.root / "out.txt").read_text() == "forty two"
+    assert nb.engine.ledger.waiting.allowance(lease.label) is None
+    assert verbs.start(nb.engine, start, Quiet()).endswith("; nothing waits there")
+
+
+def test_the_next_cell_of_another_kernel_brings_home_what_waits_and_takes_the_variables(
+    nb: Notebook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(nb, WHERE["vast"] + " --for 15m,1h -o answer", monkeypatch, CELL + "\nanswer = [42]")
+    nb.run("print('next')", "--no-files --for 15m,1h")
+    assert nb.talk.text == "worth keeping\nnext\n"
+    assert (nb.root / "out.txt").read_text() == "forty two"
+    (live,) = nb.engine.sessions()
+    assert live.arrived == {"answer": [42]}
 
 
 def test_variables_that_were_asked_for_come_home_late_too(

@@ -254,6 +254,20 @@ def test_a_revoked_account_key_leaves_the_instances_own_key_alive(shop: RunningM
     assert api.get(USER).status_code == 200
 
 
+def test_a_container_that_nothing_gets_out_of_is_not_heard_and_runs_on_until_it_is(
+    shop: RunningMarket, api: httpx.Client
+) -> None:
+    reply = _create(api).json()
+    number = reply["new_contract"]
+    shop.action("block_egress", instance=number)
+    with shop.client(reply["instance_api_key"]) as own:
+        with pytest.raises(httpx.RemoteProtocolError):
+            own.delete(f"/api/v0/instances/{number}/")
+        assert show(api, number)["id"] == number
+        shop.action("block_egress", instance=number, on=False)
+        assert own.delete(f"/api/v0/instances/{number}/").json()["success"] is True
+
+
 def test_the_request_log_tells_points_and_kinds_of_keys_but_no_key(shop: RunningMarket, api: httpx.Client) -> None:
     number = rent(api)
     api.put(f"/api/v0/instances/{number}/", json={"state": "stopped"})

@@ -266,6 +266,15 @@ def test_a_revoked_account_key_leaves_a_pods_own_key_alive(shop: RunningMarket, 
     assert _listed(api) == []
 
 
+def test_a_container_that_nothing_gets_out_of_is_not_heard(shop: RunningMarket, api: httpx.Client) -> None:
+    number = rent_pod(api, cmd=["sh", "-c", "echo key=$RUNPOD_API_KEY; sleep 1000"])
+    key = log_until(api, number, "key=")[-1]["line"].removeprefix("key=")
+    shop.action("block_egress", instance=number)
+    with runpod_client(shop, key) as own, pytest.raises(httpx.RemoteProtocolError):
+        own.delete(f"/v2/pods/{number}")
+    assert _listed(api) == [number]
+
+
 # the record
 
 

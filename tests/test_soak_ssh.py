@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sandbox_kit import RunningMarket, market
-from soak_kit import Life, live
+from soak_kit import Life, live, why_no_openssh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def place() -> Iterator[RunningMarket]:
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("GP_PERIOD", "0.5")
-        with market(seed=7) as made:
+        with market(seed=7, sshd="asyncssh" if why_no_openssh() else "openssh") as made:
             yield made
 
 

@@ -128,9 +128,13 @@ while :; do
   [ "$(number hard $((begin + GP_HARD)))" -gt "$now" ] || end hard
   # No file is no budget: the client may take it back.
   if [ -e budget ] && [ "$(number budget $((begin + (GP_BUDGET > 0 ? GP_BUDGET : GP_HARD))))" -le "$now" ]; then end budget; fi
-  # Tested again now and then: a network can be closed and a key withdrawn later.
+  # Tested again and again: a network can be closed and a key withdrawn later, and a client is to know that in 90 s.
   if [ $((turn % ${armed:-12})) -eq 0 ] || { [ -z "$armed" ] && [ "$turn" -lt 3 ]; }; then
-    if arm; then armed=120 && say state armed; else armed= && say state "unarmed $why"; fi
+    if arm; then armed=8 && say state armed; else
+      # One call may fail for no reason: the next looks try again.
+      [ -z "$armed" ] || turn=0
+      armed= && say state "unarmed $why"
+    fi
   fi
   turn=$((turn + 1))
   sleep "$GP_PERIOD"

@@ -58,7 +58,7 @@ VERBS: dict[str, str] = {
     "up": "rent an instance for this notebook without running anything",
     "down": "destroy this notebook's instances and prove it: down [NAME...]",
     "stop": "let this notebook's instances rest: the disk stays and bills: stop [NAME...]",
-    "start": "start what rests and reach it: start [NAME...]",
+    "start": "start what rests, or reach what runs, and bring home results that wait there: start [NAME...]",
     "extend": "put off the hard end of this notebook's instances: extend 1h [NAME...]",
     "adopt": "take an instance of a notebook that is gone, or count and end one that another computer rented: adopt ID...",
     "ls": "every instance of the account that carries our label, and what each costs",

@@ -138,6 +138,7 @@ class Engine:
         live = self.up(plan.options, talk)
         self.beside()
         with self._guard.using(live):
+            unfetched.catch_up(live, self.ledger, plan.options, talk)
             return self._run_on(live, plan, talk)
 
     def _run_on(self, live: Live, plan: Plan, talk: Talk) -> Ran:
@@ -214,10 +215,9 @@ class Engine:
         return rest
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
-        """Start the notebook's resting instances, or those named: COSTS MONEY. What waits there, `unfetched.fetch` brings home."""
-        self._inventory.notice_rest(options)
-        leases = self._inventory.meant(options, resting=True)
-        return [told(self._wake(lease, options, talk), talk) for lease in leases]
+        """Start what rests and reach what runs: COSTS MONEY. What waits there, `unfetched.fetch` brings home."""
+        leases = self._inventory.to_start(options, talk.note)
+        return [told(self._linked(self.provider(lease.provider), lease, options, talk), talk) for lease in leases]
 
     def extend(self, seconds: int, options: Options, talk: Talk) -> list[Lease]:
         """Put off the hard end of the notebook's instances, or of those named in `options.words`, within the budgets."""

@@ -81,6 +81,24 @@ class Inventory:
         ]
         return known or [Row(None, None, ZERO, f"{name} cannot be asked: {error.message}")]
 
+    def to_start(self, options: Options, say: Callable[[str], None]) -> list[Lease]:
+        """Return the leases that a user names, or the notebook's that rest, or else those that run: what waits is there.
+
+        Raises:
+            UsageError: one that is named neither rests nor runs.
+            ProviderError: a platform gives no whole list.
+        """
+        self.notice_rest(options)
+        found = self.meant(options, resting=True)
+        if not options.words and not found:
+            found = [lease for lease in self._mine() if lease.price.micros and lease.state in _USABLE]
+        for lease in found:
+            if lease.state not in _USABLE:
+                raise UsageError(f"#{lease.instance_id} is {lease.state.value}: it cannot be started", hint="%gpu ls")
+            if lease.state is not State.STOPPED:
+                say(f"#{lease.instance_id} {lease.gpu} {lease.provider} runs already")
+        return found
+
     def notice_rest(self, options: Options) -> None:
         """Reconcile where an instance that a user means may have gone to rest by itself.
 

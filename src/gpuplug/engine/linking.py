@@ -47,6 +47,7 @@ class Live:
     `switch` is what its switch said at first; `sent` holds the digest of each variable as the instance has it; `arrived`
     the variables of cells that ran on when nobody was there, until the notebook takes them. `mark` is what the meter
     showed when the last cell's way began. `refused` is since when the platform refuses the key, once that was said.
+    `caught_up`: what waited there before this session was asked for.
     """
 
     lease: Lease
@@ -59,6 +60,7 @@ class Live:
     arrived: dict[str, object] = field(default_factory=dict)
     meter: ByteMeter = field(default_factory=ByteMeter)
     mark: tuple[int, int] = (0, 0)
+    caught_up: bool = False
     refused: float = 0.0
 
 

@@ -187,7 +187,8 @@ class Reconciler:
             return self._finding(Found.ASKED, "when anybody was last in touch is not known", lease)
         alone = f"nobody is in touch for {span(now - lease.contact)}"
         if lease.busy:
-            return self._finding(Found.ASKED, f"{alone}; a cell was running there", lease)
+            way = f"%gpu start {lease.instance_id} brings home what waits"
+            return self._finding(Found.ASKED, f"{alone}; a cell was running there: {way}", lease)
         return self._finding(Found.ALONE, alone, lease)
 
     @staticmethod

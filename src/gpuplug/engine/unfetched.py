@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.engine.settling import REST_S
-from gpuplug.errors import AgentError, LedgerError, LinkError
+from gpuplug.errors import AgentError, GpuplugError, LedgerError, LinkError
 from gpuplug.ledger import Allowance
 from gpuplug.providers import pausable
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger import Ledger
     from gpuplug.types import Money, Traits
 
+NOTHING = "nothing waits there"
 _QUIET_S = 10.0
 
 
@@ -81,8 +82,22 @@ def fetched(live: Live, ledger: Ledger, cell: str) -> None:
         ledger.waiting.fetched(cell)
 
 
-def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> None:
-    """Show and bring home the results that wait on a machine, variables into `live.arrived`. Blocks while they come.
+def catch_up(live: Live, ledger: Ledger, options: Options, talk: Talk) -> None:
+    """Do as `fetch` does before the first cell of a session, where results can wait; what fails stays where it is, and is said."""
+    if live.caught_up or not live.provider.traits.self_destroy:
+        return
+    try:
+        fetch(live, ledger, options, talk)
+    except GpuplugError as error:
+        talk.note(
+            f"what earlier cells left on #{live.lease.instance_id} could not be fetched, and stays: {error.message}"
+        )
+
+
+def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> str:
+    """Show and bring home the results that wait on a machine, variables into `live.arrived`; say what came.
+
+    Blocks while they come.
 
     Only for who has a page to show them on and the notebook's folder to put them in: they are not kept any longer then.
 
@@ -93,11 +108,15 @@ def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> None:
     from gpuplug.engine.running import Ran, Show, bring_home  # noqa: PLC0415 - one direction only
 
     reply = live.session.request("unfetched")
+    live.caught_up = True
     if reply.header.get("ok") is not True:
-        return  # an agent of an earlier version, which keeps no results
+        return NOTHING  # an agent of an earlier version, which keeps no results
     waiting = json.loads(reply.payload)
     if not isinstance(waiting, list) or not all(isinstance(cell, str) for cell in waiting):
         raise AgentError("the agent names no list of cells whose results wait")
+    if waiting:
+        talk.note(f"bringing home what {len(waiting)} earlier cell{'s' if len(waiting) > 1 else ''} left there")
+    files = 0
     cells = {cell: Ran(cell) for cell in waiting}
     shows = {cell: Show(live, ran, talk) for cell, ran in cells.items()}
     while any(ran.status == "unknown" for ran in cells.values()):
@@ -111,6 +130,10 @@ def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> None:
         if ran.status == "unknown":
             talk.note(f"cell {cell} still runs, or its output is lost")
             continue
-        bring_home(live, options, ran, talk)
+        files += len(bring_home(live, options, ran, talk))
         live.arrived |= ran.values
         fetched(live, ledger, cell)
+    done = sum(ran.status != "unknown" for ran in cells.values())
+    if not done:
+        return "nothing came home" if cells else NOTHING
+    return f"results of {done} cell{'s' if done > 1 else ''} came home, {files} file{'' if files == 1 else 's'}"

@@ -237,13 +237,12 @@ def up(engine: Engine, options: Options, talk: Talk) -> str:
 
 
 def start(engine: Engine, options: Options, talk: Talk) -> str:
-    """Start what rests, reach it, and bring home what waits there."""
+    """Start what rests, reach it or what runs already, and bring home what waits there."""
     from gpuplug.engine import unfetched  # noqa: PLC0415 - `%load_ext` must not pay for it
 
-    started = engine.start(options, talk)
-    for live in started:
-        unfetched.fetch(live, engine.ledger, options, talk)
-    return "\n".join(ready(live.lease) for live in started) or "nothing rests"
+    reached = engine.start(options, talk)
+    lines = [f"{ready(live.lease)}; {unfetched.fetch(live, engine.ledger, options, talk)}" for live in reached]
+    return "\n".join(lines) or "nothing rests, and nothing runs"
 
 
 def extend(engine: Engine, options: Options, talk: Talk) -> str:

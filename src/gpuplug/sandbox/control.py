@@ -24,6 +24,7 @@ and that is queued without a point waits at both.
     offline                             `instance` (Vast), `seconds` (for ever): the host is lost
     ssh_cut                             `instance`, `after_bytes` (now)
     ssh_black_hole, ssh_refuse          `instance`, `seconds`
+    block_egress                        `instance`, `on`: calls with its own key get no answer from now on: its switch reaches nobody
     set_price                           `price` dollars per hour, `gpu` or `machine_id`
     set_stock                           `gpu`, `free` in every RunPod data center
     credit                              `amount` in dollars that are left, of each account
@@ -83,6 +84,7 @@ class Control:
             "ssh_cut": self._ssh_cut,
             "ssh_black_hole": self._ssh_black_hole,
             "ssh_refuse": self._ssh_refuse,
+            "block_egress": self._block_egress,
             "set_price": self._set_price,
             "set_stock": self._set_stock,
             "pagination": self._pagination,
@@ -185,6 +187,14 @@ class Control:
     async def _ssh_refuse(self, body: Body) -> None:
         self._link(body).refuse(float(body["seconds"]))
 
+    async def _block_egress(self, body: Body) -> None:
+        pod = self._pod(body)
+        key = self._instance(body).key if pod is None else pod.key
+        if body.get("on", True):
+            self._wire.blocked.add(key)
+        else:
+            self._wire.blocked.discard(key)
+
     async def _set_price(self, body: Body) -> dict[str, Any]:
         price, gpu, machine_id = float(body["price"]), str(body.get("gpu")), body.get("machine_id")
         changed = self._market.set_price(price, gpu, machine_id)
@@ -227,3 +237,4 @@ class Control:
         await self._cloud.reset()
         await self._market.reset()
         self._wire.requests.clear()
+        self._wire.blocked.clear()

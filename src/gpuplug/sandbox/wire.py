@@ -48,6 +48,7 @@ class Wire:
         self._faults = faults
         self._clock = clock
         self.requests: deque[dict[str, Any]] = deque(maxlen=LOG_LENGTH)
+        self.blocked: set[str] = set()  # keys of containers whose network lets nothing out any more
 
     def note(self, request: web.Request, point: str) -> dict[str, Any]:
         """Log `request`; return its row, which the door completes with the kind of key and the status."""
@@ -67,6 +68,8 @@ class Wire:
         self, request: web.Request, point: str, instance: int | str | None, refusal: Refusal
     ) -> web.Response | None:
         """Return the reply of a fault that strikes first; `refusal` spells a 429 as the dialect does."""
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") in self.blocked:
+            return await _drop(request)
         wait = self._faults.take(point, "delay", instance)
         if wait is not None:
             await asyncio.sleep(wait.number("seconds", 1))

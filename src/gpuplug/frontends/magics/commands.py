@@ -87,6 +87,7 @@ class Commands:
             finally:
                 drawing.finish()
         self._shell.push(ran.values)
+        self._take_arrived()
         if ran.failure is not None:
             raise self._showable(ran.failure)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.errors import ProviderError
+from gpuplug.frontends.panel.pods import HOME
 from gpuplug.ledger import FINAL
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def stop(engine: Engine, label: str, talk: OperationTalk) -> None:
 def start(engine: Engine, label: str, talk: OperationTalk) -> None:
     """Start a pod that rests and reach it: COSTS MONEY."""
     for live in engine.start(_named("start", label), talk):
-        talk.note(f"#{live.lease.instance_id} is ready")
+        talk.note(f"#{live.lease.instance_id} is ready; {HOME}")
 
 
 def extend(engine: Engine, label: str, seconds: int, talk: OperationTalk) -> None:

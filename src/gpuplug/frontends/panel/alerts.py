@@ -120,7 +120,7 @@ def _of_pods(known: Known) -> Iterator[dict[str, Any]]:
                 lease.label,
                 what,
                 None,
-                settles="run a cell there, or destroy it",
+                settles=f"its notebook's next cell, or %gpu start {text(lease.instance_id)} there, to bring home what waits; or destroy it",
                 actions=["destroy"],
                 **more,
             )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpuplug.types import Instance, Traits
 
 KEPT_S = 600.0  # so long a pod that is proven gone stays in view
+HOME = "results that wait there come home with its notebook's next cell, or with %gpu start in it"
 _DAY_S = 86_400
 _BY_LEDGER = {
     State.INTENT: "asked",
@@ -212,5 +213,5 @@ def _may(state: str, lease: Lease | None, instance: Instance | None, traits: Tra
             + ("" if traits.stop_keeps_disk else "; refused when it has no volume"),
         }
     if state == "stopped" and lease.state is State.STOPPED and traits and traits.stop:
-        may["start"] = {"usd_per_hour": usd(lease.price), "text": f"start {named} again at {lease.price}/h"}
+        may["start"] = {"usd_per_hour": usd(lease.price), "text": f"start {named} again at {lease.price}/h; {HOME}"}
     return may
