@@ -232,7 +232,7 @@ class Kernel:
     @property
     def pid(self) -> int:
         """The number of the kernel's process."""
-        return int(self._manager.provisioner.pid)  # type: ignore[union-attr]  # it runs
+        return int(self._manager.provisioner.pid)
 
     def interrupt(self) -> None:
         """Do what the interrupt button does."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import statistics
 import tempfile
 import time
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 OFFERS, PODS = 10_000, 200
 ROUNDS = 8
+STARTS = 3
+BEATS_S = 6.0
 QUIET_S = 3.0
 IDLE_S = 20.0
 _LOOK_S = 10.0  # how often a page says that it still looks
@@ -44,6 +47,11 @@ def beat(seconds):
         late = time.perf_counter() - began - 0.002
         longest, busy = max(longest, late), max(busy, min(late, time.process_time() - worked))
     print(longest * 1000, busy * 1000)
+"""
+_OPEN = """
+began = time.perf_counter()
+get_ipython().run_line_magic("gpu", "panel")
+print((time.perf_counter() - began) * 1000)
 """
 
 
@@ -149,28 +157,30 @@ def _held(server: JupyterServer) -> tuple[float, float]:
 
 def _kernel(crowd: Crowd) -> dict[str, float]:
     """Beat in a cell while the panel of its kernel reads all this; opening the panel is a cell of its own."""
-    with _notebook(crowd.home, **crowd.env) as running:
-        running.run(_BEAT)
-        quiet, _ = _beats(running)
-        running.run("import ipywidgets, anywidget")  # what a notebook with widgets has anyway
-        began = time.perf_counter()
-        shown = running.run("%gpu panel")
-        opened = time.perf_counter() - began
-        _look(running, _comm(shown.messages))
-        late, busy = _beats(running, 10.0)
-        return {
-            "panel_kernel_held_ms": busy,
-            "panel_kernel_late_ms": late,
-            "panel_kernel_late_with_no_panel_ms": quiet,
-            "panel_kernel_late_times_that_with_no_panel": late / quiet,
-            "panel_widget_opens_ms": opened * 1000,
-        }
+    opened = []
+    for _ in range(STARTS):
+        with _notebook(crowd) as running:
+            running.run(_BEAT)
+            quiet, _ = _beats(running)
+            running.run("import ipywidgets, anywidget")  # what a notebook with widgets has anyway
+            shown = running.run(_OPEN)
+            opened.append(float(shown.out))
+            _look(running, _comm(shown.messages))
+            late, busy = _beats(running, BEATS_S)
+    return {
+        "panel_kernel_held_ms": busy,
+        "panel_kernel_late_ms": late,
+        "panel_kernel_late_with_no_panel_ms": quiet,
+        "panel_kernel_late_times_that_with_no_panel": late / quiet,
+        "panel_widget_opens_ms": statistics.median(opened[1:]),
+    }
 
 
 @contextlib.contextmanager
-def _notebook(home: Path, **environ: str) -> Iterator[Kernel]:
-    """A kernel whose rents are not its own to end: the bench's platform ends nothing."""
-    made = Kernel(home, home / "notebook", **environ)
+def _notebook(crowd: Crowd) -> Iterator[Kernel]:
+    """Run a kernel, compiled once as an installed one is; it leaves what runs, since the bench's platform ends nothing."""
+    compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(crowd.home / "compiled")}
+    made = Kernel(crowd.home, crowd.home / "notebook", **crowd.env, **compiled)
     try:
         made.run("%load_ext gpuplug")
         yield made
