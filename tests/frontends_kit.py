@@ -229,6 +229,11 @@ class Kernel:
                     return found
         raise AssertionError("no such message to a widget")
 
+    @property
+    def pid(self) -> int:
+        """The number of the kernel's process."""
+        return int(self._manager.provisioner.pid)
+
     def interrupt(self) -> None:
         """Do what the interrupt button does."""
         self._manager.interrupt_kernel()

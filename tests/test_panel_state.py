@@ -66,9 +66,7 @@ def known(*leases: Lease, listed: tuple[Instance, ...] | None = None, **more: An
     listings: Mapping[str, Listing] = {}
     if listed is not None:
         listings = {"vast": Listing(NOW - 1, {each.label: each for each in listed})}
-    return Known(
-        NOW, "server", leases, traits={"vast": TRAITS}, keys={"vast": "VAST_API_KEY"}, listings=listings, **more
-    )
+    return Known(NOW, leases, traits={"vast": TRAITS}, keys={"vast": "VAST_API_KEY"}, listings=listings, **more)
 
 
 def pod(what: Known) -> dict[str, Any]:

@@ -49,6 +49,15 @@ class Ledger:
         """Whether anything was ever written; reading an absent ledger costs nothing."""
         return self.path.exists()
 
+    def version(self) -> tuple[int, int] | None:
+        """Return what is another value, for this thread, after any process has written; None while nothing was ever written."""
+        if not self.exists:
+            return None
+        with self._reading():
+            connection = self._connection()
+            (others,) = connection.execute("PRAGMA data_version").fetchone()
+        return others, connection.total_changes
+
     def check(self) -> None:
         """Return when the file is whole and can be written, or does not exist yet.
 

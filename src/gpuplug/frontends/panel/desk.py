@@ -72,7 +72,7 @@ class Desk:
             series = {key: each for key, each in prices["series"].items() if key in used}
             self._prices = json.dumps({**prices, "items": shown, "series": series})
             self._prices_revision = prices["revision"]
-        return json.dumps(self._service.state()), self._prices
+        return json.dumps(self._service.latest()), self._prices
 
     def told(self, _push: Push) -> None:
         """Have what has changed shown; called from any thread, changes that come together are shown once."""

@@ -50,7 +50,6 @@ class Known:
     """
 
     now: float
-    source: str
     leases: tuple[Lease, ...] | None
     cells: tuple[CellRow, ...] = ()
     ledger_failure: Failure | None = None

@@ -102,6 +102,10 @@ class PanelService:
         """Return the state without the prices; reads the ledger, asks nobody."""
         return self._watcher.state()
 
+    def latest(self) -> dict[str, Any]:
+        """Return the state without the prices as it was made last; asks nobody, reads nothing."""
+        return self._watcher.latest()
+
     def prices(self) -> dict[str, Any]:
         """Return the prices as they were read last; asks nobody."""
         return self._watcher.pricing.prices()

@@ -43,9 +43,9 @@ def parts(known: Known) -> dict[str, dict[str, Any]]:
     }
 
 
-def whole(known: Known, made: Mapping[str, dict[str, Any]], revision: int) -> dict[str, Any]:
+def whole(now: float, source: str, made: Mapping[str, dict[str, Any]], revision: int) -> dict[str, Any]:
     """Return the state with its parts as they were made."""
-    return {"version": VERSION, "now": moment(known.now), "source": known.source, "revision": revision, **made}
+    return {"version": VERSION, "now": moment(now), "source": source, "revision": revision, **made}
 
 
 def fingerprint(part: object) -> str:
