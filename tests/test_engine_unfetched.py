@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LONG_S = 90.0
 WHERE = {
-    "vast": "-p vast -g RTX_4090 --max-price 0.60 --for 4s,1h",
-    "runpod": "-p runpod -g RTX_4090 --max-price 1 --volume 10 --for 4s,1h",
+    "vast": "-p vast -g RTX_4090 --max-price 0.60 --for 7s,1h",
+    "runpod": "-p runpod -g RTX_4090 --max-price 1 --volume 10 --for 7s,1h",
 }
 CELL = "print('worth keeping')\nopen('out.txt', 'w').write('forty two')"
 
