@@ -71,6 +71,15 @@ def _keep(ledger: Ledger, row: CellRow, caller: Caller | None = None) -> None:
         ledger.record_cell(row, durable=False, caller=caller)
 
 
+def settled(ledger: Ledger, lease: Lease, ran: Ran) -> None:
+    """Keep how a cell has ended that nobody saw end, now that its results are here; a ledger that cannot be written stops nothing."""
+    with contextlib.suppress(LedgerError):
+        for row in ledger.cells():
+            if row.id == ran.id:
+                cost = lease.price.for_seconds(round(ran.seconds, 3))
+                _keep(ledger, replace(row, seconds=ran.seconds, cost=cost, status=ran.status))
+
+
 class Recording:
     """Keeps what the cells of a notebook have cost, and says it."""
 
