@@ -137,3 +137,21 @@ def test_a_price_that_changes_at_the_source_is_seen_without_asking(sidebar: Page
     model = sidebar.locator(f"{PANEL} .gp-offer strong").first.inner_text()
     lab.market.action("set_price", price=7.77, gpu=re.sub(r" \d+ GB$", "", model))
     expect(price).not_to_have_text(before, timeout=60_000)
+
+
+def test_offers_come_by_what_they_cost_for_the_stated_hours_and_data(sidebar: Page) -> None:
+    tab(sidebar, "prices")
+    sidebar.locator(f"{PANEL} summary").click()
+    sidebar.get_by_label("Hours", exact=True).fill("2")
+    sidebar.get_by_label("Data sent, GB", exact=True).fill("20")
+    rows = sidebar.locator(f"{PANEL} .gp-offer")
+    expect(rows.first).to_contain_text(re.compile(r"\$\d+\.\d\d for 2 h, 20 GB"))
+    shot(sidebar, "prices-for-a-task")
+    assert faults(sidebar) == []
+    told = [re.search(r"\$(\d+\.\d\d) for 2 h", text) for text in rows.all_inner_texts()]
+    costs = [float(each[1]) for each in told if each]
+    assert len(costs) > 3
+    assert costs == sorted(costs)
+    sidebar.get_by_label("Hours", exact=True).fill("soon")
+    expect(sidebar.get_by_label("Hours", exact=True)).to_have_attribute("aria-invalid", "true")
+    expect(rows.first).to_contain_text("for 1 h, 20 GB")
