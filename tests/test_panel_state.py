@@ -276,6 +276,18 @@ def test_a_cell_that_nobody_follows_tells_how_to_get_back_to_it_as_long_as_its_m
         assert attach(lease(state=state_of_lease, contact=NOW - 400), "left running") is None
 
 
+def test_a_cell_that_nobody_saw_end_has_no_length_and_no_cost_and_has_ended_with_its_machine_at_the_latest() -> None:
+    cells = (CellRow("c", "gp-1", "train-1", NOW - 900, 30.0, Money(7), "left running"),)
+
+    def shown(where: Lease) -> list[object]:
+        (job,) = state.parts(known(where, cells=cells))["jobs"]["items"]
+        return [job[name] for name in ("state", "ended", "seconds", "cost_usd")]
+
+    assert shown(lease(contact=NOW)) == ["left running", None, None, None]
+    gone = shown(lease(state=State.GONE, ended=NOW - 60))
+    assert gone == ["left running", fields.moment(NOW - 60), None, None]
+
+
 def test_a_running_cell_tells_its_bytes_its_own_bar_and_its_last_line_and_nothing_that_it_did_not_say() -> None:
     cells = (CellRow("c2", "gp-1", "train-1", NOW - 9, 0.0, Money(0), "running"),)
 

@@ -32,7 +32,10 @@ export function Jobs(props: { view: IView; part: IPart<IJob> | null; pods: reado
   );
 }
 
-function jobWords(t: ITranslate, state: string): string {
+function jobWords(t: ITranslate, { state, ended, seconds }: IJob): string {
+  if (ended !== null && seconds === null) {
+    return t.__('not seen to end');
+  }
   const words: Record<string, string> = {
     running: t.__('running'),
     ok: t.__('done'),
@@ -61,7 +64,7 @@ function Job(props: { job: IJob; active: boolean; gpu: string | undefined; sent:
         <strong class="gp-grow gp-cut" title={job.path ?? job.notebook ?? undefined}>
           {job.path ?? job.notebook ?? t.__('no notebook')}
         </strong>
-        <span class={`gp-badge gp-is-${job.state}`}>{jobWords(t, job.state)}</span>
+        <span class={`gp-badge gp-is-${job.state}`}>{jobWords(t, job)}</span>
         {job.may.cancel && (
           <button type="button" tabIndex={reach} disabled={sent !== undefined} onClick={cancel}>
             {sent === 'waiting' ? t.__('not heard: interrupt the kernel') : t.__('Cancel')}

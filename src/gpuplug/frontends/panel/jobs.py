@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger import CellRow, Lease, Ledger, Progress
 
 _JOBS = 100
+_UNSEEN = frozenset({RUNNING, LEFT})  # nobody has seen such a cell end
 # Where a kernel of this computer can reach a cell that runs on, or what it has left behind.
 _REACHED = frozenset({State.BOUND, State.READY, State.STOPPED})
 _BAR = re.compile(r"(?<!\d)(\d{1,3})%\|")  # as tqdm draws it; another percentage may be of anything
@@ -53,7 +54,9 @@ def _follows(cell: CellRow, lease: Lease | None, now: float) -> bool:
 
 def _job(known: Known, cell: CellRow, lease: Lease | None) -> dict[str, Any]:
     followed = _follows(cell, lease, known.now)
-    unsettled = cell.status == RUNNING
+    unsettled = cell.status in _UNSEEN
+    # Whatever became of it, it has ended with its machine at the latest.
+    ended = (lease.ended if lease else None) if unsettled else cell.started + cell.seconds
     caller = known.callers.get(cell.id, Caller())
     return {
         "id": cell.id,
@@ -62,9 +65,9 @@ def _job(known: Known, cell: CellRow, lease: Lease | None) -> dict[str, Any]:
         "kernel": caller.kernel or None,
         "path": caller.path or None,
         "started": moment(cell.started),
-        "ended": None if unsettled else moment(cell.started + cell.seconds),
+        "ended": moment(ended),
         "seconds": None if unsettled else round(cell.seconds, 3),
-        "state": "unknown" if unsettled and not followed else text(cell.status),
+        "state": "unknown" if cell.status == RUNNING and not followed else text(cell.status),
         "progress": _progress(known, cell) if unsettled else None,
         "cost_usd": None if unsettled else usd(cell.cost),
         "simulated": lease.simulated if lease else None,
@@ -100,6 +103,6 @@ def without_lines(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _attach(cell: CellRow, lease: Lease | None) -> dict[str, Any] | None:
     """Return what is typed to get back to a cell that nobody of this computer follows, where its machine is still there."""
-    if cell.status not in {RUNNING, LEFT} or lease is None or lease.state not in _REACHED or not lease.instance_id:
+    if cell.status not in _UNSEEN or lease is None or lease.state not in _REACHED or not lease.instance_id:
         return None
     return {"command": f"%gpu start {text(lease.instance_id)}"}
