@@ -50,7 +50,7 @@ def test_a_machine_is_rented_used_paid_and_ended_from_the_sidebar(sidebar: Page,
     command(sidebar, "notebook:run-all-cells")
     expect(sidebar.locator(".jp-CodeCell").nth(1)).to_contain_text("step 1", timeout=60_000)
     tab(sidebar, "jobs")
-    jobs = sidebar.locator(f"{PANEL} .gp-job")
+    jobs = sidebar.locator(f"{PANEL} .gp-job").filter(has_text="train")
     expect(jobs.last).to_contain_text("done")
     expect(jobs.first).to_contain_text("running", timeout=30_000)
     assert lab.market.meter()["billing_now"] == 1, "the cell did not run on the machine that the sidebar rented"
