@@ -189,6 +189,10 @@ class Kernel:
         self._begun = self._client.execute(code, store_history=True)
         self._until(lambda raw: raw["msg_type"] == "stream" and "busy" in raw["content"]["text"])
 
+    def said(self, text: str) -> None:
+        """Wait until the cell that `begin` sent prints `text`."""
+        self._until(lambda raw: raw["msg_type"] == "stream" and text in raw["content"]["text"])
+
     def settle(self) -> None:
         """Wait for the end of the cell that `begin` sent."""
         self._until(lambda raw: raw["content"].get("execution_state") == "idle")

@@ -86,10 +86,17 @@ class JupyterServer:
 
     def notebook(self, path: str) -> str:
         """Open a notebook with a kernel of this server, as a browser does, and return the kernel's id."""
-        body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
+        body = {"path": path, "name": path.rpartition("/")[2], "type": "notebook", "kernel": {"name": "python3"}}
         answer = self.http.post(f"{self.url}api/sessions", json=body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["kernel"]["id"])
+
+    def rename(self, path: str, new: str) -> None:
+        """Tell the session of a notebook that its file has another name, as a browser does after a rename."""
+        session = next(each for each in self.http.get(f"{self.url}api/sessions").json() if each["path"] == path)
+        body = {"path": new, "name": new.rpartition("/")[2], "type": "notebook"}
+        answer = self.http.patch(f"{self.url}api/sessions/{session['id']}", json=body)
+        assert answer.status_code == 200, answer.text
 
     def execute(self, kernel: str, *cells: str) -> list[dict[str, Any]]:
         """Run cells one after the other to their ends and return what the kernel said."""

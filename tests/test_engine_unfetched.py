@@ -175,6 +175,8 @@ def test_what_waits_on_a_machine_that_runs_comes_home_with_start_and_once(
     nb: Notebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(nb, WHERE["vast"] + " --for 15m,1h", monkeypatch)
+    (cell,) = nb.engine.ledger.cells()
+    nb.engine.ledger.record_cell(replace(cell, seconds=0.0, status="left running"))
     talk, start = Quiet(), config.parse("", "start")
     (lease,) = nb.engine.billing()
     said = verbs.start(nb.engine, replace(start, words=(lease.instance_id,)), talk)
@@ -182,6 +184,7 @@ def test_what_waits_on_a_machine_that_runs_comes_home_with_start_and_once(
     assert any("runs already" in note for note in talk.notes)
     assert talk.text == "worth keeping\n"
     assert (nb.root / "out.txt").read_text() == "forty two"
+    assert nb.engine.ledger.cells() == [cell], "what it was left as is put right"
     assert nb.engine.ledger.waiting.allowance(lease.label) is None
     assert verbs.start(nb.engine, start, Quiet()).endswith("; nothing waits there")
 

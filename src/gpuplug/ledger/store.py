@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, gauges, notices, orders, prices, refusals, schema, traffic, waiting
+from gpuplug.ledger import copying, gauges, notices, orders, prices, progress, refusals, schema, traffic, waiting
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from gpuplug.ledger.progress import Caller
     from gpuplug.ledger.traffic import Passed
 
 _BUSY_S = 10.0
@@ -100,6 +101,11 @@ class Ledger:
     def gauges(self) -> gauges.GaugeBook:
         """The pages about how GPUs are doing."""
         return gauges.GaugeBook(functools.partial(self._write, durable=False), self._query)
+
+    @property
+    def progress(self) -> progress.ProgressBook:
+        """The pages about cells at work."""
+        return progress.ProgressBook(functools.partial(self._write, durable=False), self._query)
 
     @property
     def orders(self) -> orders.OrderBook:
@@ -276,11 +282,15 @@ class Ledger:
         """Return every lease that lived after `since`, oldest first."""
         return self._leases("coalesce(ended, 1e18) >= ?", since) if self.exists else []
 
-    def record_cell(self, cell: CellRow, *, durable: bool = True) -> None:
-        """Keep that a cell runs, or what it cost. May be repeated; without `durable` a power cut may lose it."""
+    def record_cell(self, cell: CellRow, *, durable: bool = True, caller: Caller | None = None) -> None:
+        """Keep that a cell runs and who runs it, or what it cost. May be repeated; without `durable` a power cut may lose it."""
         row = (cell.id, cell.label, cell.notebook, cell.started, cell.seconds, cell.cost.micros, cell.status)
         with self._write(durable=durable) as connection:
             connection.execute("INSERT OR REPLACE INTO cells VALUES(?,?,?,?,?,?,?)", row)
+            if caller is not None:
+                connection.execute(
+                    "INSERT OR REPLACE INTO callers VALUES(?,?,?)", (cell.id, caller.kernel, caller.path)
+                )
 
     def cells(self, since: float = 0.0) -> list[CellRow]:
         """Return the cells that started after `since`, oldest first."""

@@ -16,7 +16,7 @@ from gpuplug import config
 from gpuplug.engine.reconciling import Finding, Reaper
 from gpuplug.engine.resting import late_losses
 from gpuplug.errors import GpuplugError, UnknownNameError
-from gpuplug.frontends.panel import pricing, state
+from gpuplug.frontends.panel import jobs, pricing, state
 from gpuplug.frontends.panel.asking import Asker
 from gpuplug.frontends.panel.fields import moment, text
 from gpuplug.frontends.panel.known import Failure, Known, Listing
@@ -80,6 +80,8 @@ class Watcher:
         self.pricing = Pricing(self._pricer, clock, self._tell_prices, self.wake)
         self._listers: dict[str, Engine] = {}
         self.lookers = Lookers(clock)
+        # Where the file browser shows a notebook's file; "" where it does not.
+        self.path_of: Callable[[str], str] = lambda _file: ""
         self._lock = threading.RLock()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._listings: dict[str, Listing] = {}
@@ -223,6 +225,7 @@ class Watcher:
             self._operations(),
             dict(self._findings),
             self._losses(now),
+            *jobs.at_work(self._looker.ledger, shown_days(now)[0][0], self.path_of),
         )
 
     def _losses(self, now: float) -> dict[str, str]:
