@@ -121,4 +121,4 @@ def _longest_frames_ms(browser: Browser, lab: Lab) -> tuple[float, float]:
 
 def _longest(page: Page, *, moving: bool) -> float:
     """Return the median of the longest frames of several passes through the list: other programs make frames long too."""
-    return statistics.median(page.evaluate(_SCROLL, arg=moving) for _ in range(ROUNDS + 1))
+    return statistics.median(float(page.evaluate(_SCROLL, arg=moving)) for _ in range(ROUNDS + 1))
