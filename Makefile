@@ -58,7 +58,7 @@ lab: .venv/lab $(FRONT) ## JupyterLab on the sandbox; containers have only root
 	$(if $(NPM),ln -sfn $(CURDIR)/src/gpuplug/labextension .venv/share/jupyter/labextensions/gpuplug)
 	$(BIN)/gpuplug sandbox run --seed 7 -- $(BIN)/jupyter lab --notebook-dir notebooks --allow-root
 
-bench: .venv/test ## speed, as ratios measured in one run; writes tests/bench/result.json
+bench: .venv/test $(FRONT) ## speed, as ratios measured in one run; writes tests/bench/result.json
 	$(BIN)/python tests/bench/run.py
 
 colab: ## the notebooks with the package versions of a hosted notebook, and with the newest ones

@@ -86,10 +86,17 @@ class JupyterServer:
 
     def notebook(self, path: str) -> str:
         """Open a notebook with a kernel of this server, as a browser does, and return the kernel's id."""
-        body = {"path": path, "name": path, "type": "notebook", "kernel": {"name": "python3"}}
+        body = {"path": path, "name": path.rpartition("/")[2], "type": "notebook", "kernel": {"name": "python3"}}
         answer = self.http.post(f"{self.url}api/sessions", json=body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["kernel"]["id"])
+
+    def rename(self, path: str, new: str) -> None:
+        """Tell the session of a notebook that its file has another name, as a browser does after a rename."""
+        session = next(each for each in self.http.get(f"{self.url}api/sessions").json() if each["path"] == path)
+        body = {"path": new, "name": new.rpartition("/")[2], "type": "notebook"}
+        answer = self.http.patch(f"{self.url}api/sessions/{session['id']}", json=body)
+        assert answer.status_code == 200, answer.text
 
     def execute(self, kernel: str, *cells: str) -> list[dict[str, Any]]:
         """Run cells one after the other to their ends and return what the kernel said."""
@@ -102,7 +109,7 @@ class JupyterServer:
         try:
             for number, code in enumerate(cells):
                 await socket.write_message(json.dumps(_execute_request(f"cell-{number}", code)))
-                while not said or not _ends(said[-1], f"cell-{number}"):
+                while not _has_ended(said, f"cell-{number}"):
                     message = await asyncio.wait_for(socket.read_message(), WAIT_S)
                     assert message is not None
                     said.append(json.loads(message))
@@ -148,8 +155,11 @@ def _execute_request(number: str, code: str) -> dict[str, Any]:
     return {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
 
 
-def _ends(message: dict[str, Any], number: str) -> bool:
-    return (message["msg_type"], message["parent_header"].get("msg_id")) == ("execute_reply", number)
+def _has_ended(said: list[dict[str, Any]], number: str) -> bool:
+    """Tell whether a cell was replied to and all it said is here: these come on two channels, in any order."""
+    own = [message for message in said if message["parent_header"].get("msg_id") == number]
+    idle = any(each["msg_type"] == "status" and each["content"]["execution_state"] == "idle" for each in own)
+    return idle and any(each["msg_type"] == "execute_reply" for each in own)
 
 
 def log_of(root: Path) -> str:

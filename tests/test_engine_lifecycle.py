@@ -94,7 +94,7 @@ def test_start_reaches_a_resting_machine_and_stopping_twice_changes_nothing(nb: 
     stop(nb.engine)
     (live,) = nb.engine.start(config.parse("", "start"), Quiet())
     assert live.session.alive
-    assert nb.engine.start(config.parse("", "start"), Quiet()) == []
+    assert nb.engine.start(config.parse("", "start"), Quiet()) == [live], "it runs already"
 
 
 def test_a_start_whose_gpu_is_taken_says_so_and_leaves_no_queued_wish(nb: Notebook, place: RunningMarket) -> None:

@@ -343,7 +343,7 @@ def test_a_lower_cap_typed_for_one_cell_refuses_the_dearer_warm_machine(nb: Note
 def test_a_warm_machine_that_cannot_be_reached_says_what_it_bills_and_goes_when_it_should(
     place: RunningMarket, tmp_path: Path
 ) -> None:
-    with notebook(tmp_path, ready_s=2, environ=place.env) as nb:
+    with notebook(tmp_path, environ=place.env) as nb:
         nb.run("pass", RENT)
         (lease,) = nb.engine.billing()
         for line, left in (("", 1), ("--down", 0)):

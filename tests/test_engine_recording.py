@@ -9,7 +9,9 @@ from cell_kit import Notebook, notebook
 from engine_kit import Quiet
 
 from gpuplug.engine.recording import follow
-from gpuplug.errors import DetachedError, PreemptedError
+from gpuplug.engine.running import Ran, Show
+from gpuplug.errors import DetachedError, PreemptedError, RemoteError
+from gpuplug.session import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,15 @@ def test_a_cell_is_in_the_ledger_while_it_runs_and_once_when_it_has_ended(nb: No
     assert [row.status for row in nb.engine.ledger.cells() if row.id == talk.seen[-1].id] == ["ok"]
 
 
+def test_a_cell_that_was_interrupted_before_it_began_has_failed(nb: Notebook) -> None:
+    nb.run("1")
+    (live,) = nb.engine.sessions()
+    ran = Ran("c1")
+    Show(live, ran, Quiet()).event(Event("c1", "done", {"status": "interrupted"}, b""))
+    assert isinstance(ran.failure, RemoteError)
+    assert ran.failure.ename == "KeyboardInterrupt"
+
+
 @pytest.mark.parametrize(
     ("failure", "status"),
     [(DetachedError("left"), "left running"), (PreemptedError("taken"), "preempted"), (KeyboardInterrupt(), "unknown")],
@@ -50,9 +61,14 @@ def test_a_cell_is_in_the_ledger_while_it_runs_and_once_when_it_has_ended(nb: No
 def test_a_cell_that_nobody_saw_end_is_not_said_to_run_on(nb: Notebook, failure: BaseException, status: str) -> None:
     nb.run("1")
     (lease,) = nb.engine.ledger.open_leases()
-    with (
-        pytest.raises(type(failure)),
-        follow(nb.engine.ledger, nb.engine.clock, lease, nb.engine.notebook) as cell,
-    ):
-        raise failure
-    assert next(row.status for row in nb.engine.ledger.cells() if row.id == cell) == status
+    cells: list[str] = []
+
+    def fail() -> None:
+        with follow(nb.engine.ledger, nb.engine.clock, lease, nb.engine.notebook, nb.engine.caller) as notes:
+            notes.begin("run")
+            cells.append(notes.cell)
+            raise failure
+
+    with pytest.raises(type(failure)):
+        fail()
+    assert [row.status for row in nb.engine.ledger.cells() if row.id == cells[0]] == [status]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 LONG_S = 90.0
 WHERE = {
-    "vast": "-p vast -g RTX_4090 --max-price 0.60 --for 4s,1h",
-    "runpod": "-p runpod -g RTX_4090 --max-price 1 --volume 10 --for 4s,1h",
+    "vast": "-p vast -g RTX_4090 --max-price 0.60 --for 7s,1h",
+    "runpod": "-p runpod -g RTX_4090 --max-price 1 --volume 10 --for 7s,1h",
 }
 CELL = "print('worth keeping')\nopen('out.txt', 'w').write('forty two')"
 
@@ -175,6 +175,8 @@ def test_what_waits_on_a_machine_that_runs_comes_home_with_start_and_once(
     nb: Notebook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(nb, WHERE["vast"] + " --for 15m,1h", monkeypatch)
+    (cell,) = nb.engine.ledger.cells()
+    nb.engine.ledger.record_cell(replace(cell, seconds=0.0, status="left running"))
     talk, start = Quiet(), config.parse("", "start")
     (lease,) = nb.engine.billing()
     said = verbs.start(nb.engine, replace(start, words=(lease.instance_id,)), talk)
@@ -182,6 +184,7 @@ def test_what_waits_on_a_machine_that_runs_comes_home_with_start_and_once(
     assert any("runs already" in note for note in talk.notes)
     assert talk.text == "worth keeping\n"
     assert (nb.root / "out.txt").read_text() == "forty two"
+    assert nb.engine.ledger.cells() == [cell], "what it was left as is put right"
     assert nb.engine.ledger.waiting.allowance(lease.label) is None
     assert verbs.start(nb.engine, start, Quiet()).endswith("; nothing waits there")
 

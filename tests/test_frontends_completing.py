@@ -51,6 +51,10 @@ def either(request: pytest.FixtureRequest) -> Kernel:
         ("%%remote_gpu --gpu=rtx_509", ["%%remote_gpu --gpu=RTX_5090"]),
         ("%%remote_gpu -g A100,titan_x", ["%%remote_gpu -g A100,Titan_Xp"]),
         ("%%remote_gpu --budget 1 -p vast,ru", ["%%remote_gpu --budget 1 -p vast,runpod"]),
+        ("%%remote_gpu --unfetched ", [f"%%remote_gpu --unfetched {word}" for word in ("stop", "wait", "destroy")]),
+        ("%gpu up --cloud s", ["%gpu up --cloud secure"]),
+        ("%gpu prices --cuda=", ["%gpu prices --cuda=image", "%gpu prices --cuda=any"]),
+        ("%gpu spend --by pla", ["%gpu spend --by platform"]),
         ("%gpu do", ["%gpu down", "%gpu doctor"]),
         ("%gpu prices RTX_509", ["%gpu prices RTX_5090"]),
         ("%gpu spend --s", ["%gpu spend --since"]),
@@ -65,6 +69,13 @@ def test_every_option_and_every_verb_is_offered(either: Kernel) -> None:
     assert either.tab("%gpu ") == [f"%gpu {verb}" for verb in config.VERBS]
     flags = [flag for option in config.table(config.CELL) for flag in option.flags]
     assert either.tab("%%remote_gpu -") == [f"%%remote_gpu {flag}" for flag in flags]
+
+
+def test_every_word_that_is_offered_as_a_value_is_taken() -> None:
+    offered = [(option, word) for option in config.OPTIONS for word in option.choices]
+    assert {option.dest for option, _ in offered} == {"unfetched", "cloud", "cuda", "by"}
+    for option, word in offered:
+        config.parse(f"{option.flags[-1]} {word}", option.verbs[0])
 
 
 def test_an_option_that_stands_there_is_offered_again_only_where_it_can_be_repeated(page: Kernel) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from frontends_kit import ROOT, Kernel, Message, command, kernel
 from sandbox_kit import RunningMarket, market
+
+from gpuplug.frontends.magics.commands import notebook_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +42,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def live(shop: RunningMarket, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    with kernel(tmp_path_factory.mktemp("home"), PYTHONPATH=str(built), **shop.env) as running:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def live(shop: RunningMarket, built: Path, home: Path) -> Iterator[Kernel]:
+    with kernel(home, PYTHONPATH=str(built), **shop.env) as running:
         yield running
 
 
@@ -131,15 +139,53 @@ def test_an_action_is_taken_while_a_cell_runs_where_the_kernel_has_a_second_shel
     live.settle()
 
 
-def test_a_cell_is_cancelled_from_the_panel_where_the_kernel_has_a_second_shell(
+def until_job(live: Kernel, notebook: str) -> dict[str, Any]:
+    """Return the job of a notebook that a kernel follows, once the widget shows it."""
+
+    def jobs(data: dict[str, Any]) -> list[dict[str, Any]]:
+        text = data.get("state", {}).get("state", "")
+        rows = json.loads(text)["jobs"]["items"] or [] if text else []
+        return [each for each in rows if each["may"]["cancel"] is not None and each["notebook"].startswith(notebook)]
+
+    return jobs(live.hear(lambda data: bool(jobs(data))))[0]
+
+
+LONG = "%%remote_gpu -p local\nimport time\nprint('busy', flush=True)\nwhile True: time.sleep(0.1)"
+
+
+def test_the_kernel_s_own_cell_is_cancelled_from_the_panel_where_it_has_a_second_shell(
     live: Kernel, widget: dict[str, Any]
 ) -> None:
     subshell = live.subshell()
     if not subshell:
         pytest.skip("this ipykernel has no subshells")
-    live.begin("import time\nprint('busy', flush=True)\nwhile True: time.sleep(0.1)")
-    live.send(widget["comm"], {"request": 31, "route": "actions/cancel", "body": {"job": "c"}}, subshell)
+    answer(live, widget, 31, "looking", {"client": "w", "parts": ["pods"], "gpus": []})
+    live.begin(LONG)
+    job = until_job(live, "notebook-")
+    live.send(widget["comm"], {"request": 32, "route": "actions/cancel", "body": {"job": job["id"]}}, subshell)
     live.settle()
+
+
+def test_a_cell_of_another_notebook_is_not_cancelled_by_interrupting_this_one_and_is_said_to_be_elsewhere(
+    live: Kernel, widget: dict[str, Any], shop: RunningMarket, home: Path
+) -> None:
+    subshell = live.subshell()
+    if not subshell:
+        pytest.skip("this ipykernel has no subshells")
+    with kernel(home, "another", **shop.env) as other:
+        other.begin(LONG)
+        answer(live, widget, 33, "looking", {"client": "w", "parts": ["pods"], "gpus": []})
+        job = until_job(live, "another-")
+        live.begin("import time\nprint('busy', flush=True)\nfor _ in range(20): time.sleep(0.1)\nprint('whole')")
+        live.send(widget["comm"], {"request": 34, "route": "actions/cancel", "body": {"job": job["id"]}}, subshell)
+        said = live.hear(lambda data: data.get("content", {}).get("request") == 34 and "status" in data["content"])
+        assert said["content"]["status"] == 409
+        assert "another-" in said["content"]["body"]["message"]
+        assert "destroy the instance" in said["content"]["body"]["hint"]
+        live.said("whole")
+        live.settle()
+        other.interrupt()
+        other.settle()
 
 
 def test_a_message_that_makes_no_sense_is_answered_or_passed_over_and_harms_nothing(
@@ -182,6 +228,16 @@ def test_without_ipywidgets_the_panel_is_text(shop: RunningMarket, tmp_path: Pat
         (display,) = bare.run("%gpu panel").of("display_data")
         assert list(display.content["data"]) == ["text/plain"]
         assert "0 instances billing" in display.text
+
+
+@pytest.mark.parametrize(("told", "file"), [("a.ipynb", "a.ipynb"), ("", None), (".", None)])
+def test_a_notebook_is_known_by_its_file_where_the_front_end_tells_one_and_not_by_the_folder_that_nbclassic_tells(
+    told: str, file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JPY_SESSION_NAME", told and str(tmp_path / told))
+    found = notebook_file(SimpleNamespace(user_ns={}))
+    assert found == (tmp_path / file if file else None)
 
 
 def test_the_command_line_says_that_a_panel_needs_a_notebook(tmp_path: Path) -> None:

@@ -114,6 +114,23 @@ def test_reading_an_absent_ledger_makes_no_file(ledger: Ledger) -> None:
     assert not ledger.exists
 
 
+def test_the_version_changes_with_each_write_of_any_process_and_with_nothing_else(tmp_path: Path) -> None:
+    ledger, other = (Ledger(tmp_path, SystemClock()) for _ in range(2))
+    try:
+        assert ledger.version() is None
+        other.intend(lease())
+        seen = [ledger.version()]
+        ledger.leases()
+        assert ledger.version() == seen[0]
+        for each in (other, ledger, other):
+            each.touch("gp-1", 1)
+            seen.append(ledger.version())
+    finally:
+        ledger.close()
+        other.close()
+    assert len(set(seen)) == 4
+
+
 def test_the_file_is_private(ledger: Ledger) -> None:
     ledger.intend(lease())
     assert ledger.path.stat().st_mode & 0o777 == 0o600

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Follower } from '../src/lab/follow';
-import { isNamed } from '../src/panel/cancel';
-import { HandWire, Heard, part, prices, push, state } from './kit';
+import { pushOf } from '../src/lab/push';
+import { runs } from '../src/panel/cancel';
+import { HandWire, Heard, job, part, prices, push, state } from './kit';
+import { plain } from '../src/panel/text';
 import { IJob, IPod, Refused } from '../src/panel/contract';
 
 beforeEach(() => void vi.useFakeTimers());
@@ -12,7 +14,7 @@ const settled = () => vi.advanceTimersByTimeAsync(0);
 async function following(answers: HandWire['answers'], hidden = () => false) {
   const [wire, heard] = [new HandWire(), new Heard()];
   wire.answers = answers;
-  const follower = new Follower(wire, hidden);
+  const follower = new Follower(wire, plain, hidden);
   const stop = follower.start(heard);
   await settled();
   return { wire, heard, follower, stop };
@@ -79,11 +81,18 @@ describe('the follower', () => {
     expect((await following(failing(500))).heard.links).toEqual(['offline']);
   });
 
-  it('takes a push that makes no sense for a gap', async () => {
-    const { wire, heard } = await following({ state: [() => state(4), () => state(6)] });
-    wire.slot?.({ ...push(NaN), prices_revision: NaN });
-    await settled();
-    expect(heard.states.map(each => each.revision)).toEqual([4, 6]);
+  it('takes an emission that is truncated or HTML for a gap, and passes over those of others', async () => {
+    const whole = { schema_id: 'https://events.gpuplug.dev/panel/v1', revision: 5, now: '2026-11-25T14:00:00.000Z', prices_revision: 1 };
+    const parts = JSON.stringify({ pods: part([]) });
+    expect(pushOf({ ...whole, parts })).toMatchObject({ revision: 5, prices_revision: 1, parts: { pods: { items: [] } } });
+    expect(pushOf({ ...whole, parts, schema_id: 'https://events.jupyter.org/x' })).toBeNull();
+    for (const broken of [parts.slice(0, 40), '<html>504</html>', '', 'null', undefined, '7']) {
+      const { wire, heard } = await following({ state: [() => state(4), () => state(6)] });
+      wire.slot?.(pushOf({ ...whole, parts: broken })!);
+      await settled();
+      expect(heard.states.map(each => each.revision)).toEqual([4, 6]);
+      expect(heard.pushed).toEqual([]);
+    }
   });
 
   it('asks again soon while the server itself is still asking, pushes or not', async () => {
@@ -103,21 +112,42 @@ describe('the follower', () => {
 });
 
 describe('Cancel', () => {
-  const job = { id: 'j1', notebook: 'train-0123abcd' } as IJob;
-  const pressed = async (refusal: unknown, jobs: IJob[] = [job]) => {
-    const { wire, follower } = await following({ state: [() => state(1, { jobs: part(jobs) })] });
+  const withJobs = async (jobs: IJob[]) => following({ state: [() => state(1, { jobs: part(jobs) })] });
+  const told = (answer: Promise<unknown>) =>
+    answer.then(() => 'cancelled').catch((error: Refused) => error.refusal.hint ?? error.message);
+  const pressed = async (refusal: unknown, jobs: IJob[] = [job()]) => {
+    const { wire, follower } = await withJobs(jobs);
     wire.refusal = refusal;
-    const answer = follower.ask('actions/cancel', { job: 'j1' });
-    return { wire, said: await answer.then(() => 'cancelled').catch((error: Refused) => error.refusal.hint ?? error.message) };
+    return { wire, said: await told(follower.ask('actions/cancel', { job: 'j1' })) };
   };
   const html = (status: number) => new Refused({ message: `${status}` }, status);
 
   it('interrupts the kernel itself where the server is missing, ill or out of reach', async () => {
     for (const refusal of [html(404), html(500), new TypeError('offline'), new Refused({ message: 'no', reason: 'ledger' }, 503)]) {
       const { wire, said } = await pressed(refusal);
-      expect(wire.interrupted).toEqual(['train-0123abcd']);
+      expect(wire.interrupted).toEqual(['j1']);
       expect(said).toBe('cancelled');
     }
+  });
+
+  it('interrupts the kernel itself where the server takes it and does not answer, and breaks off what it gave up', async () => {
+    const { wire, follower } = await withJobs([job()]);
+    wire.silent = true;
+    const answer = told(follower.ask('actions/cancel', { job: 'j1' }));
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(wire.interrupted).toEqual([]);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(wire.interrupted).toEqual(['j1']);
+    expect(await answer).toBe('cancelled');
+  });
+
+  it('says so when the kernel cannot be interrupted in time either', async () => {
+    const { wire, follower } = await withJobs([job()]);
+    wire.refusal = new TypeError('offline');
+    wire.interrupt = () => new Promise(() => undefined);
+    const answer = told(follower.ask('actions/cancel', { job: 'j1' }));
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(await answer).toBe('interrupt the kernel in its notebook');
   });
 
   it('leaves the kernel alone where the server has cancelled, or has said no', async () => {
@@ -130,17 +160,18 @@ describe('Cancel', () => {
 
   it('guesses no kernel: one that is not found, or a job that is not known, is said', async () => {
     const hint = 'interrupt the kernel in its notebook';
-    expect((await pressed(html(500), [{ ...job, notebook: 'other-0123abcd' }])).said).toBe(hint);
+    expect((await pressed(html(500), [job({ kernel: 'k2' })])).said).toBe(hint);
     const unknown = await pressed(html(500), []);
     expect(unknown.said).toBe(hint);
     expect(unknown.wire.interrupted).toEqual([]);
   });
 
-  it('knows a notebook by the name that the ledger gives it', () => {
-    expect(isNamed('work/train.ipynb', 'train-0123abcd')).toBe(true);
-    expect(isNamed('a.b.ipynb', 'a.b-0123abcd')).toBe(true);
-    expect(isNamed(`${'x'.repeat(50)}.ipynb`, `${'x'.repeat(40)}-0123abcd`)).toBe(true);
-    expect(isNamed('work/train2.ipynb', 'train-0123abcd')).toBe(false);
-    expect(isNamed('train-0123abcd.ipynb', 'train-0123abcd')).toBe(false);
+  it('knows a kernel by its id, whatever its notebook is called by now, else by the path of its notebook, never by a name', () => {
+    expect(runs('k1', 'renamed.ipynb', job())).toBe(true);
+    expect(runs('k2', 'work/train.ipynb', job())).toBe(false);
+    const kernelless = job({ kernel: null });
+    expect(runs('k2', 'work/train.ipynb', kernelless)).toBe(true);
+    expect(runs('k2', 'other/train.ipynb', kernelless)).toBe(false);
+    expect(runs('k2', '', job({ kernel: null, path: null }))).toBe(false);
   });
 });

@@ -1,5 +1,5 @@
 /** States, offers and a server that is moved by hand. */
-import { IOffer, IPart, IPod, IPrices, IPush, ISink, IState, ILook, ITransport, Link } from '../src/panel/contract';
+import { IJob, IOffer, IPart, IPod, IPrices, IPush, ISink, IState, ILook, ITransport, Link } from '../src/panel/contract';
 import { IWire } from '../src/lab/follow';
 
 const AT = '2026-11-25T14:00:00.000Z';
@@ -68,6 +68,23 @@ export const prices = (revision: number): IPrices => ({
   troubles: []
 });
 
+export const job = (some: Partial<IJob> = {}): IJob => ({
+  id: 'j1',
+  pod: null,
+  notebook: 'train-0123abcd',
+  kernel: 'k1',
+  path: 'work/train.ipynb',
+  started: null,
+  ended: null,
+  seconds: null,
+  state: 'running',
+  progress: null,
+  cost_usd: null,
+  simulated: true,
+  may: {},
+  ...some
+});
+
 /** A transport that does what it is told, and remembers. */
 export class HandTransport implements ITransport {
   readonly kind = 'server';
@@ -90,6 +107,8 @@ export class HandTransport implements ITransport {
     this.looks.push(look);
   }
 
+  openNotebook = null;
+
   notebook(): string | null {
     return 'work/train.ipynb';
   }
@@ -100,6 +119,8 @@ export class HandWire implements IWire {
   gets: string[] = [];
   posts: { route: string; body: object }[] = [];
   interrupted: string[] = [];
+  opened: string[] = [];
+  silent = false;
   refusal: unknown = null;
   slot: ((push: IPush) => void) | null = null;
   answers: Record<string, (() => unknown)[]> = {};
@@ -114,8 +135,11 @@ export class HandWire implements IWire {
     return answer() as T;
   }
 
-  async post<T>(route: string, body: object): Promise<T> {
+  async post<T>(route: string, body: object, signal?: AbortSignal): Promise<T> {
     this.posts.push({ route, body });
+    if (this.silent) {
+      await new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new TypeError('broken off'))));
+    }
     if (this.refusal !== null) {
       throw this.refusal;
     }
@@ -127,9 +151,13 @@ export class HandWire implements IWire {
     return () => (this.slot = null);
   }
 
-  async interrupt(name: string): Promise<boolean> {
-    this.interrupted.push(name);
-    return name === 'train-0123abcd';
+  async interrupt(job: IJob): Promise<boolean> {
+    this.interrupted.push(job.id);
+    return job.kernel === 'k1';
+  }
+
+  open(path: string): void {
+    this.opened.push(path);
   }
 
   notebook(): string | null {

@@ -1,23 +1,12 @@
 import { describe, expect, it, vi } from 'vitest';
-import { ended } from '../src/lab/notify';
-import { IJob } from '../src/panel/contract';
+import { allowDesktop, ended, watchCells } from '../src/lab/notify';
+import { plain } from '../src/panel/text';
+import { HandTransport, job, part, state } from './kit';
+import { Store } from '../src/panel/store';
 import { Kernel } from '../src/widget/kernel';
 import { loads, toggled } from '../src/lab/magic';
 import { BORROW, IBorrow } from '../src/panel/borrow';
 import { Refused } from '../src/panel/contract';
-
-const job = (id: string, end: string | null, seconds: number | null): IJob => ({
-  id,
-  pod: null,
-  notebook: null,
-  started: null,
-  ended: end,
-  seconds,
-  state: 'ok',
-  cost_usd: null,
-  simulated: true,
-  may: {}
-});
 
 describe('the toolbar button', () => {
   it('adds the magic on the first line and takes it away again, and nothing else', () => {
@@ -37,10 +26,59 @@ describe('the toolbar button', () => {
 
 describe('the news of a long cell', () => {
   it('comes once, when it has ended, and not of a short one or one that ended before', () => {
-    const before = [job('long', null, null), job('short', null, null), job('old', 'z', 900)];
-    const after = [job('long', 'z', 61), job('short', 'z', 3), job('old', 'z', 900), job('new', 'z', 99)];
+    const one = (id: string, ended: string | null, seconds: number | null) => job({ id, ended, seconds });
+    const before = [one('long', null, null), one('short', null, null), one('old', 'z', 900)];
+    const after = [one('long', 'z', 61), one('short', 'z', 3), one('old', 'z', 900), one('new', 'z', 99)];
     expect(ended(before, after, 60).map(each => each.id)).toEqual(['long']);
     expect(ended(after, after, 60)).toEqual([]);
+  });
+});
+
+describe('the desktop', () => {
+  class Desk {
+    static permission = 'default';
+    static asked = 0;
+    static shown: string[] = [];
+    static broken = false;
+    static requestPermission = async () => ((Desk.asked += 1), Desk.permission);
+    constructor(title: string, options: { body: string }) {
+      if (Desk.broken) {
+        throw new TypeError('Illegal constructor');
+      }
+      Desk.shown.push(`${title}: ${options.body}`);
+    }
+  }
+
+  const told = (permission: string, hidden: boolean, broken = false) => {
+    Object.assign(Desk, { permission, asked: 0, shown: [], broken });
+    vi.stubGlobal('window', { Notification: Desk });
+    vi.stubGlobal('document', { hidden });
+    const [store, inPage] = [new Store(new HandTransport()), [] as string[]];
+    watchCells(store, { notifyAfterSeconds: 60 }, plain, words => void inPage.push(words));
+    store.state(state(1, { jobs: part([job()]) }));
+    store.state(state(2, { jobs: part([job({ ended: 'z', seconds: 61, state: 'ok', cost_usd: '0.004600' })]) }));
+    vi.unstubAllGlobals();
+    return { desktop: Desk.shown.length, page: inPage.length, asked: Desk.asked };
+  };
+
+  it('is told of the end of a long cell only where that was allowed, and else the page is; nobody is asked by the way', () => {
+    expect(told('granted', true)).toEqual({ desktop: 1, page: 0, asked: 0 });
+    expect(told('granted', false)).toEqual({ desktop: 0, page: 1, asked: 0 });
+    expect(told('denied', true)).toEqual({ desktop: 0, page: 1, asked: 0 });
+    expect(told('default', true)).toEqual({ desktop: 0, page: 1, asked: 0 });
+    expect(told('granted', true, true)).toEqual({ desktop: 0, page: 1, asked: 0 });
+  });
+
+  it('is asked about when the person asks for it, and a no is said', async () => {
+    for (const [permission, words] of [['granted', 'on the desktop'], ['denied', 'does not allow it']]) {
+      Object.assign(Desk, { permission, asked: 0 });
+      vi.stubGlobal('window', { Notification: Desk });
+      expect(await allowDesktop(plain)).toContain(words);
+      expect(Desk.asked).toBe(1);
+      vi.stubGlobal('window', {});
+      expect(await allowDesktop(plain)).toContain('does not allow it');
+      vi.unstubAllGlobals();
+    }
   });
 });
 
@@ -55,6 +93,64 @@ class HandModel {
 }
 
 const sink = { state: () => undefined, push: () => undefined, prices: () => undefined, link: () => undefined };
+
+describe('the panel in a notebook', () => {
+  it('takes its first state for a saved one, and the next for what is true now', () => {
+    const model = new HandModel();
+    const kernel = new Kernel(model, new EventTarget() as HTMLElement);
+    const store = new Store(kernel);
+    expect(store.view.parts).toBeNull();
+    const old = { ...state(3), now: '2026-11-24T14:05:00.000Z' };
+    model.get = name => (name === 'state' ? JSON.stringify(old) : '');
+    const reopened = new Store(new Kernel(model, new EventTarget() as HTMLElement));
+    expect(reopened.view.saved).toBe(Date.UTC(2026, 10, 24, 14, 5));
+    expect(reopened.view.skew).toBe(0);
+    model.get = name => (name === 'state' ? JSON.stringify(state(4)) : '');
+    model.slots.get('change:state')?.(undefined);
+    expect(reopened.view.saved).toBeNull();
+    expect(reopened.view.revision).toBe(4);
+  });
+});
+
+describe('a kernel that is busy', () => {
+  const links: string[] = [];
+  const heard = { ...sink, link: (link: string) => void links.push(link) };
+
+  it('is live while its state goes on, and is said to be silent when that stops', async () => {
+    vi.useFakeTimers();
+    links.length = 0;
+    const model = new HandModel();
+    model.get = name => (name === 'state' ? JSON.stringify(state(1)) : '');
+    const kernel = new Kernel(model, new EventTarget() as HTMLElement);
+    kernel.start(heard);
+    kernel.look({ parts: ['pods'], gpus: [] });
+    await vi.advanceTimersByTimeAsync(6000);
+    expect(links.at(-1)).toBe('waiting');
+    model.slots.get('change:state')?.(undefined);
+    kernel.look({ parts: ['pods'], gpus: [] });
+    await vi.advanceTimersByTimeAsync(6000);
+    expect(links.at(-1)).toBe('live');
+    await vi.advanceTimersByTimeAsync(40_000);
+    kernel.look({ parts: ['pods'], gpus: [] });
+    await vi.advanceTimersByTimeAsync(6000);
+    expect(links.at(-1)).toBe('waiting');
+    vi.useRealTimers();
+  });
+
+  it("is interrupted by nbclassic's page where it runs the cell, and only there", async () => {
+    const [model, pressed] = [new HandModel(), vi.fn()];
+    model.get = () => JSON.stringify({ jobs: { items: [job()] } });
+    const kernel = new Kernel(model, new EventTarget() as HTMLElement);
+    vi.stubGlobal('Jupyter', { notebook: { kernel: { id: 'k1', interrupt: pressed } } });
+    expect(await kernel.ask('actions/cancel', { job: 'j1' })).toEqual({});
+    expect(pressed).toHaveBeenCalledOnce();
+    vi.stubGlobal('Jupyter', { notebook: { kernel: { id: 'k2', interrupt: pressed } } });
+    void kernel.ask('actions/cancel', { job: 'j1' });
+    await vi.waitFor(() => expect(model.sent).toHaveLength(1));
+    expect(pressed).toHaveBeenCalledOnce();
+    vi.unstubAllGlobals();
+  });
+});
 
 describe('an action of the panel in a notebook', () => {
   it('is said to wait when the kernel has not taken it within a second', async () => {
@@ -93,15 +189,15 @@ describe('an action of the panel in a notebook', () => {
 
   it('names whose cell it cancels, so that the page can interrupt that kernel without the server', async () => {
     const [model, element, asked] = [new HandModel(), new EventTarget(), [] as (string | null)[]];
-    model.get = () => JSON.stringify({ jobs: { items: [{ id: 'j1', notebook: 'train-0123abcd' }] } });
+    model.get = () => JSON.stringify({ jobs: { items: [job()] } });
     element.addEventListener(BORROW, event => {
-      asked.push((event as CustomEvent<IBorrow>).detail.notebook);
+      asked.push((event as CustomEvent<IBorrow>).detail.job?.kernel ?? null);
       (event as CustomEvent<IBorrow>).detail.take(Promise.resolve({}));
     });
     const kernel = new Kernel(model, element as HTMLElement);
     await kernel.ask('actions/cancel', { job: 'j1' });
     await kernel.ask('actions/cancel', { job: 'j2' });
-    expect(asked).toEqual(['train-0123abcd', null]);
+    expect(asked).toEqual(['k1', null]);
   });
 
   it('goes to the kernel when the server does not know of it, and not a second time when the server refused it', async () => {

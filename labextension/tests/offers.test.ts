@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { chosen, NO_FILTER, rows, typedPrice } from '../src/panel/offers';
+import { chosen, NO_FILTER, rows, task, total, typedNumber, typedPrice } from '../src/panel/offers';
 import { reach, span } from '../src/panel/window';
 import { offer } from './kit';
 import { staircase } from '../src/panel/chart';
@@ -31,6 +31,21 @@ describe('offers', () => {
     expect(ids(chosen(all, { ...NO_FILTER, region: 'ro' }))).toEqual(['b']);
     expect(ids(chosen(all, { ...NO_FILTER, platform: 'runpod', spot: true }))).toEqual(['e']);
     expect(ids(chosen(all, { ...NO_FILTER, price: 'cheap' }))).toHaveLength(4);
+  });
+
+  it('come by what they cost for the stated hours and data, exactly, what is not known last', () => {
+    const priced = rows([
+      offer({ id: 'cheap', usd_per_hour: '0.300000', sent_usd_per_gb: '0.030000' }),
+      offer({ id: 'dear', usd_per_hour: '0.350000', sent_usd_per_gb: '0.000000' }),
+      offer({ id: 'mute', usd_per_hour: '0.010000', sent_usd_per_gb: null })
+    ]);
+    const sums = (filter: typeof NO_FILTER) => chosen(priced, filter).map(each => [each.offer.id, total(each, task(filter))]);
+    expect(sums(NO_FILTER).map(each => each[0])).toEqual(['mute', 'cheap', 'dear']);
+    expect(sums({ ...NO_FILTER, hours: '2', data: '10' })).toEqual([['dear', 700_000], ['cheap', 900_000], ['mute', null]]);
+    expect(sums({ ...NO_FILTER, hours: '0,5', data: '' })).toEqual([['mute', 5_000], ['cheap', 150_000], ['dear', 175_000]]);
+    expect(chosen(priced, { ...NO_FILTER, hours: '20', data: '10' }).map(each => each.offer.id)).toEqual(['cheap', 'dear', 'mute']);
+    expect(task({ ...NO_FILTER, hours: 'long', data: '1e9' })).toEqual({ hours: 1, data: 0, stated: false });
+    expect(['2', '0.5', ',25', '1e3', '-1', '', '9000'].map(text => typedNumber(text, 8760))).toEqual([2, 0.5, 0.25, null, null, null, null]);
   });
 
   it('have a cap as it is typed', () => {

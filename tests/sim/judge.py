@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from sim.market import SWITCH_S
+from sim.plan import STORIES
 
 from gpuplug.ledger import FINAL, PERIODS, State
 
@@ -23,6 +25,8 @@ _ROUND_S = 20.0
 _SLACK = 120  # seconds of its price that a budget may be passed by
 _MOST_LAG_S = 60.0  # what both adapters promise
 _LONGEST_WAIT_S = 4_000.0
+_DAY_S = 86_400.0 - 60
+_MOST_REST_H = 37  # a day from when it is first seen, and half a day to the next look, whoever looks twice a day
 _MOST_IDLE_S = 60.0  # beyond its lease
 
 
@@ -130,14 +134,43 @@ class Judge:
         row, now = self._before.get(machine.label), self._world.now
         if row is None or row.state not in _IN_USE or row.instance_id != machine.id or machine.ended is not None:
             return
-        if row.state in _ASKED:
+        if row.state in _ASKED and not self._waited(machine):
             self._break(f"#{machine.id} is {row.state}, and was ended without a question")
+        if row.state in _ASKED:
+            return
         hard = machine.began + machine.terms.hard
         if now < min(machine.busy_until, hard):
             self._break(f"#{machine.id} was ended while a cell ran there")
         used = machine.used if machine.began <= now else max(machine.born, machine.contact)
         if now < min(used + machine.terms.lease, hard) and not self._world.plan.jumps:
             self._break(f"#{machine.id} was ended before its lease was over")
+
+    def _waited(self, machine: Machine) -> bool:
+        """Tell whether it rests with results, and somebody could see it rest for a day."""
+        rested_s = self._world.now - max(machine.rests, default=math.inf)
+        return machine.results is not None and rested_s >= _DAY_S and "results" in STORIES[self._world.plan.story]
+
+    def rested(self) -> None:
+        """For days in fair weather somebody has looked: what rests with results has cost no more than their budget, and a day.
+
+        Nobody can say so of results that the ledger could not be told of.
+        """
+        if self._world.plan.jumps:
+            return
+        known = self._budgeted()
+        for machine in self._world.market.ours():
+            kept = machine.results
+            if kept is None or not machine.resting or machine.label not in known:
+                continue
+            spent = machine.bill(self._world.now) - kept.bill
+            if spent > self._world.options.budget.micros + machine.rest_rate * _MOST_REST_H:
+                self._break(f"#{machine.id} rests, and its results have cost {spent:.0f} micro-dollars")
+
+    def _budgeted(self) -> set[str]:
+        """Return the labels of the instances whose results have a budget that the ledger knows."""
+        if self._connection is None:
+            return set()
+        return {label for (label,) in self._connection.execute("SELECT label FROM waiting").fetchall()}
 
     def reconciled(self, since: float) -> None:
         """A minute after its start a process has accounted for all that is listed, and asked for each end that is due."""
@@ -205,7 +238,8 @@ class Judge:
         shorter = may_shorten and terms.hard <= options.terms.hard
         if terms.lease != options.terms.lease or not (terms.hard == options.terms.hard or shorter):
             self._break(f"#{machine.id} was sent the terms {terms}, not {options.terms}")
-        if not machine.resting and machine.ended > machine.used + terms.lease + SWITCH_S:
+        waits_until = machine.results.until if machine.results else 0.0
+        if not machine.resting and machine.ended > max(machine.lease_end, waits_until) + SWITCH_S:
             self._break(f"#{machine.id} lived on after its lease")
         most = options.budget.micros * market.traits.drift + _SLACK * machine.rate / 3600
         bill = machine.bill(self._world.now)

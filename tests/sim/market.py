@@ -46,6 +46,19 @@ class Order:
 
 
 @dataclass(slots=True)
+class Results:
+    """What a cell leaves on a machine: how long the switch waits for somebody to fetch it, in seconds, and when it rests instead.
+
+    `bill` is what the machine had cost when the cell began, in micro-dollars.
+    """
+
+    keep_s: float
+    least_s: float  # so much must be left of that for a rest; infinite where it cannot rest
+    bill: float
+    until: float
+
+
+@dataclass(slots=True)
 class Machine:
     """One rented instance as it really is."""
 
@@ -62,6 +75,7 @@ class Machine:
     began: float = 0.0
     contact: float = 0.0
     busy_until: float = 0.0  # when the cell that runs there ends
+    results: Results | None = None  # of its last cell, which nobody has fetched
     resting: bool = False
     ended: float | None = None
     asked: list[float] = field(default_factory=list)
@@ -95,9 +109,23 @@ class Machine:
         return max(self.contact, self.began, self.busy_until)
 
     def deadline(self) -> float:
-        """Return when the switch ends it, as things stand."""
-        terms = self.terms
-        return min(self.used + terms.lease, self.began + terms.hard, self.began + terms.budget)
+        """Return when the switch ends it, as things stand; it waits for whoever fetches results."""
+        return min(max(self.lease_end, self.results.until if self.results else 0.0), self._paid)
+
+    @property
+    def lease_end(self) -> float:
+        return self.used + self.terms.lease
+
+    @property
+    def rests_at(self) -> float:
+        """When the agent lays it to rest with what nobody has fetched."""
+        kept = self.results
+        rests = kept is not None and self.lease_end < self._paid and kept.until - self.lease_end >= kept.least_s
+        return self.lease_end + SWITCH_S if rests else math.inf
+
+    @property
+    def _paid(self) -> float:
+        return self.began + min(self.terms.hard, self.terms.budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +182,9 @@ class Market:
                 continue
             if machine.bills[-1][1] != machine.rate:
                 machine.bills.append((machine.boots_at, machine.rate))
-            if self.traits.armed and now >= machine.deadline() + SWITCH_S:
+            if self.traits.armed and machine.keeps and now >= machine.rests_at:
+                self.rest(machine, machine.rests_at)
+            elif self.traits.armed and now >= machine.deadline() + SWITCH_S:
                 machine.ended = machine.deadline() + SWITCH_S
 
     def create(self, dialect: str, order: Order, *, after: float = 0.0) -> Machine:
@@ -186,16 +216,19 @@ class Market:
         if machine.ended is None:
             machine.ended = self.now
 
-    def rest(self, machine: Machine) -> None:
+    def rest(self, machine: Machine, since: float | None = None) -> None:
+        since = self.now if since is None else since
         machine.resting = True
-        machine.rests.add(self.now)
-        machine.bills.append((self.now, machine.rest_rate))
+        machine.rests.add(since)
+        machine.bills.append((since, machine.rest_rate))
 
     def wake(self, machine: Machine) -> None:
         """Start it anew: what was agreed with the switch counts from now on."""
         machine.resting = False
         machine.boots_at = machine.began = self.now + self.traits.boot_s
         machine.contact = machine.busy_until = 0.0
+        if machine.results is not None:
+            machine.results.until = machine.boots_at + machine.results.keep_s
 
     def hide(self, seconds: float) -> None:
         """Let a replica answer that has lost everything, to reads of lists and of single machines, for `seconds`."""

@@ -14,6 +14,7 @@ from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.linking import Linking
 from gpuplug.engine.reconciling import Reconciler
 from gpuplug.engine.renting import Renting
+from gpuplug.engine.resting import Rest
 from gpuplug.errors import GpuplugError, OfferGoneError, UnknownOutcomeError
 from gpuplug.ledger import Lease, Ledger, State
 from gpuplug.providers import vast
@@ -278,6 +279,16 @@ def a_wrong_clock_is_believed(patch: pytest.MonkeyPatch) -> None:
 def what_rests_is_ended_without_a_question(patch: pytest.MonkeyPatch) -> None:
     asked = {state: what for state, what in reconciling._PLAIN.items() if state is not State.STOPPED}
     patch.setattr(reconciling, "_PLAIN", asked)
+
+
+@mutant
+def a_rest_bills_on_when_its_budget_is_spent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rest, "over", property(lambda _: ""))
+
+
+@mutant
+def a_rest_is_ended_before_its_budget_is_spent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Rest, "over", property(lambda _: "it rests"))
 
 
 @mutant

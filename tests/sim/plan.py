@@ -50,10 +50,14 @@ STORIES: dict[str, tuple[str, ...]] = {
     "left running": ("up", "long", "leave"),
     "left resting": ("up", "rest", "leave"),
     "wrong clock": ("up", "long", "jump", "leave"),
+    "rest with results": ("up", "results", "leave", "days"),
+    "rest and start again": ("up", "results", "leave", "wake", "look", "down"),
 }
 OFF_S = (0.0, 5.0, 300.0, 3_600.0, 86_400.0, 172_800.0)
 # The small one ends an instance before its lease does, the large one after.
 _SMALL, _LARGE = Money(50_000), Money(2_000_000)
+# What pays for a cell and a lease, and for two days of rest.
+_SOME_DAYS = Money(300_000)
 # Of a day, for all instances: enough for a quarter of an hour of one platform only, for half an hour, and for more.
 _DAYS = (Money(85_000), Money(170_000), Money(400_000))
 _MOST_POINTS = 140
@@ -174,7 +178,7 @@ def seeded(seed: int) -> Plan:
         traits=traits,
         faults=tuple(_bearable(faults, traits)),
         off_s=chance.choice(OFF_S),
-        budget=chance.choice((_SMALL, _LARGE)),
+        budget=chance.choice((_SMALL, _LARGE, *(2 * (_SOME_DAYS,) if "results" in STORIES[story] else ()))),
     )
     return _with_a_refusal(_with_a_day(plan))
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from engine_kit import Quiet
-from sim.market import KEY
+from sim.market import KEY, Results
 
 from gpuplug.config import Options
-from gpuplug.engine import Engine
+from gpuplug.engine import Engine, unfetched
 from gpuplug.engine.bidding import with_bid
 from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.linking import Linking, Live
@@ -24,6 +25,7 @@ from gpuplug.session import Reply
 from gpuplug.types import Query, Secret
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sim.world import World
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 
 ADAPTERS: dict[str, type[VastProvider | RunpodProvider]] = {"vast": VastProvider, "runpod": RunpodProvider}
 READY_S = 60.0
+HALF_DAY_S = 43_200.0
+AGAIN_S = 100.0
 _YEAR = dt.timedelta(days=365)
 
 
@@ -81,6 +85,12 @@ class Line:
     def run(self, seconds: float) -> None:
         """Let a cell of so many seconds run there."""
         self._world.market.machines[self._id].busy_until = self._world.now + seconds
+
+    def keep(self, kept: Mapping[str, Any]) -> None:
+        """Let what a cell leaves there wait, as an agent does that is told so."""
+        machine, now = self._world.market.machines[self._id], self._world.now
+        least_s = kept["rest"]["least_s"] if kept["rest"] else math.inf
+        machine.results = Results(kept["keep_s"], least_s, machine.bill(now), now + kept["keep_s"])
 
     def request(self, what: str, header: dict[str, float] | None = None) -> Reply:
         """Tell the switch a new hard end, as the agent does; no results wait here."""
@@ -138,6 +148,15 @@ class SimEngine(Engine):
         for live in self.sessions():
             self.ledger.touch(live.lease.label, 1, durable=False)
             cast("Line", live.session).run(seconds)
+
+    def leave_results(self, options: Options) -> None:
+        """Let what the cells that begin now write wait there, as `running.run` does."""
+        for live in self.sessions():
+            budget_s = options.budget.micros * 3600 / live.lease.price.micros
+            kept = unfetched.terms(live, options, budget_s)
+            if kept is not None:
+                self.budgets.expect(live, f"cell on {live.lease.label}", live.lease.price.for_seconds(budget_s))
+                cast("Line", live.session).keep(kept)
 
     def reconciler(self) -> Reconciler:
         return Reconciler(self.ledger, self._renting, self.provider, self.clock)
@@ -225,6 +244,22 @@ class Process:
         self.engine.run(10_800.0)
         self._world.pass_time(60.0)
         self.engine.beat()
+
+    def _results(self) -> None:
+        """A cell of four minutes begins; whoever waits for it will be gone by its end."""
+        self.engine.leave_results(self._world.options)
+        self.engine.run(240.0)
+        self._world.pass_time(60.0)
+        self.engine.beat()
+
+    def _days(self) -> None:
+        """Three days go by; a timer looks twice, morning and evening."""
+        for _ in range(6):
+            self._world.pass_time(HALF_DAY_S)
+            self._world.dozed += HALF_DAY_S  # nothing was asked meanwhile
+            self._world.beside("reap")
+            self._world.pass_time(AGAIN_S)
+            self._world.beside("reap")
 
     def _jump(self) -> None:
         """The wall clock is a year off, ahead or behind."""

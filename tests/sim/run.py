@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sim.judge import Violation
 from sim.plan import STORIES, Plan
-from sim.process import Process
+from sim.process import AGAIN_S, HALF_DAY_S, Process
 from sim.seams import ledger_in_memory, wired
 from sim.world import CrashError, World
 
@@ -146,10 +146,21 @@ def without_a_key(world: World) -> None:
     world.judge.switched()
 
 
+def look_for_days(world: World, process: Process) -> None:
+    """Let days pass in fair weather, in which a timer looks twice a day: longer than any budget but the large one lasts."""
+    for _ in range(8):
+        for seconds in (HALF_DAY_S, AGAIN_S):
+            world.pass_time(seconds)
+            process.act("reap")
+    world.judge.rested()
+
+
 def settle(world: World) -> Process:
     """In fair weather a new process looks each minute, as a reaper or as a panel does, then ends all; nothing may be left."""
     world.fair()
     process = Process(world, "C")
+    if any(machine.resting and machine.results for machine in world.market.ours()):
+        look_for_days(world, process)
     for turn in range(_ROUNDS):
         process.act("look" if turn % 2 else "reap")
         world.pass_time(_ROUND_S)

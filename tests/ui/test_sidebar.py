@@ -50,7 +50,7 @@ def test_a_machine_is_rented_used_paid_and_ended_from_the_sidebar(sidebar: Page,
     command(sidebar, "notebook:run-all-cells")
     expect(sidebar.locator(".jp-CodeCell").nth(1)).to_contain_text("step 1", timeout=60_000)
     tab(sidebar, "jobs")
-    jobs = sidebar.locator(f"{PANEL} .gp-job")
+    jobs = sidebar.locator(f"{PANEL} .gp-job").filter(has_text="train")
     expect(jobs.last).to_contain_text("done")
     expect(jobs.first).to_contain_text("running", timeout=30_000)
     assert lab.market.meter()["billing_now"] == 1, "the cell did not run on the machine that the sidebar rented"
@@ -137,3 +137,21 @@ def test_a_price_that_changes_at_the_source_is_seen_without_asking(sidebar: Page
     model = sidebar.locator(f"{PANEL} .gp-offer strong").first.inner_text()
     lab.market.action("set_price", price=7.77, gpu=re.sub(r" \d+ GB$", "", model))
     expect(price).not_to_have_text(before, timeout=60_000)
+
+
+def test_offers_come_by_what_they_cost_for_the_stated_hours_and_data(sidebar: Page) -> None:
+    tab(sidebar, "prices")
+    sidebar.locator(f"{PANEL} summary").click()
+    sidebar.get_by_label("Hours", exact=True).fill("2")
+    sidebar.get_by_label("Data sent, GB", exact=True).fill("20")
+    rows = sidebar.locator(f"{PANEL} .gp-offer")
+    expect(rows.first).to_contain_text(re.compile(r"\$\d+\.\d\d for 2 h, 20 GB"))
+    shot(sidebar, "prices-for-a-task")
+    assert faults(sidebar) == []
+    told = [re.search(r"\$(\d+\.\d\d) for 2 h", text) for text in rows.all_inner_texts()]
+    costs = [float(each[1]) for each in told if each]
+    assert len(costs) > 3
+    assert costs == sorted(costs)
+    sidebar.get_by_label("Hours", exact=True).fill("soon")
+    expect(sidebar.get_by_label("Hours", exact=True)).to_have_attribute("aria-invalid", "true")
+    expect(rows.first).to_contain_text("for 1 h, 20 GB")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [(404, "pip install 'gpuplug[lab]'"), (403, "refuses"), (500, "does not answer")],
+    [(404, "pip install 'gpuplug[lab]'"), (403, "refuses"), (500, "does not answer"), (200, "does not answer")],
 )
 def test_a_server_that_has_nothing_to_say_leaves_no_blank_panel(status: int, says: str, page: Page, lab: Lab) -> None:
     page.route(re.compile("/ada/gpuplug/"), lambda route: route.fulfill(status=status, body="<html>no</html>"))

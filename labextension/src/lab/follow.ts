@@ -1,22 +1,26 @@
-import { CANCEL, isDecided, notebookOf } from '../panel/cancel';
+import { CANCEL, isDecided, jobOf } from '../panel/cancel';
+import { ITranslate } from '../panel/text';
 import { IJob, IPrices, IPush, ISink, IState, ITransport, ILook, Link, Refused } from '../panel/contract';
 
 /** The Jupyter server as the follower needs it. */
 export interface IWire {
   /** Send; rejects with `Refused` for an answer that is an error, and with anything else where there was no answer. */
   get<T>(route: string): Promise<T>;
-  post<T>(route: string, body: object): Promise<T>;
+  post<T>(route: string, body: object, signal?: AbortSignal): Promise<T>;
   /** Call `slot` with every emission of our schema; the answer ends it. */
   pushes(slot: (push: IPush) => void): () => void;
-  /** Interrupt the kernel of the notebook that the ledger calls so, as the interrupt button does; `false`: it was not found. */
-  interrupt(name: string): Promise<boolean>;
+  /** Interrupt the kernel that runs the job, as the interrupt button does; `false`: it was not found. */
+  interrupt(job: IJob): Promise<boolean>;
   notebook(): string | null;
+  /** Open a notebook of the file browser. */
+  open(path: string): void;
 }
 
 const FIRST_MS = 1000;
 const LONGEST_MS = 60_000;
 const CHECK_MS = 30_000;
 const PENDING_MS = 3000;
+const CANCEL_MS = 4000;
 const CLIENT_LENGTH = 64;
 
 /** What a failed question says of the link. */
@@ -28,6 +32,12 @@ export function linkOf(error: unknown): Link {
     return 'missing';
   }
   return error.status === 401 || error.status === 403 ? 'forbidden' : 'offline';
+}
+
+/** `false` for what fails, or does not come. */
+function soon(answer: Promise<boolean>): Promise<boolean> {
+  const late = new Promise<boolean>(resolve => setTimeout(() => resolve(false), CANCEL_MS));
+  return Promise.race([answer.catch(() => false), late]);
 }
 
 /** Tell whether the server is still asking; after a cut the socket of the pushes may come back much later than the server. */
@@ -52,6 +62,7 @@ export class Follower implements ITransport {
 
   constructor(
     private readonly wire: IWire,
+    private readonly t: ITranslate,
     private readonly hidden: () => boolean = () => document.hidden
   ) {}
 
@@ -67,24 +78,33 @@ export class Follower implements ITransport {
   }
 
   async ask<T>(route: string, body: object): Promise<T> {
-    return route === CANCEL ? this.cancel<T>(body, notebookOf(this.jobs, body)) : this.wire.post<T>(route, body);
+    return route === CANCEL ? this.cancel<T>(body, jobOf(this.jobs, body)) : this.wire.post<T>(route, body);
   }
 
-  /** Cancel a job of `notebook` by the server's route; where that fails, interrupt the kernel itself. */
-  async cancel<T>(body: object, notebook: string | null): Promise<T> {
+  /**
+   * Cancel `job` by the server's route; where that fails, or is silent for a while, interrupt the kernel itself.
+   * What is given up is broken off, so that the server does not interrupt it a second time later.
+   */
+  async cancel<T>(body: object, job: IJob | null): Promise<T> {
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(), CANCEL_MS);
     try {
-      return await this.wire.post<T>(CANCEL, body);
+      return await this.wire.post<T>(CANCEL, body, patience.signal);
     } catch (error) {
       if (isDecided(error)) {
         throw error;
       }
-      if (notebook !== null && (await this.wire.interrupt(notebook).catch(() => false))) {
+      if (job !== null && (await soon(this.wire.interrupt(job)))) {
         return {} as T;
       }
       const refusal = error instanceof Refused ? error.refusal : { message: String(error) };
-      throw new Refused({ ...refusal, hint: 'interrupt the kernel in its notebook' }, error instanceof Refused ? error.status : 0);
+      throw new Refused({ ...refusal, hint: this.t.__('interrupt the kernel in its notebook') }, error instanceof Refused ? error.status : 0);
+    } finally {
+      clearTimeout(timer);
     }
   }
+
+  readonly openNotebook = (path: string): void => this.wire.open(path);
 
   look(look: ILook): void {
     const before = this.looked;

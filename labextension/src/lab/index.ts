@@ -5,7 +5,7 @@ import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
 import { Widget } from '@lumino/widgets';
-import { desktop, ended, endWords } from './notify';
+import { allowDesktop, watchCells } from './notify';
 import { hasCell, notebookPath, toggle } from './cell';
 import { Follower } from './follow';
 import { gpuIcon } from './icon';
@@ -61,25 +61,6 @@ function statusItem(app: JupyterFrontEnd, store: Store, t: ITranslate): Widget {
   return item;
 }
 
-/** Tell of each long cell that ends, whichever notebook it is of. */
-function watchCells(store: Store, settings: ISettings, t: ITranslate): void {
-  let before = store.view.parts?.jobs.items ?? null;
-  store.listen(() => {
-    const after = store.view.parts?.jobs.items ?? null;
-    if (after === before) {
-      return;
-    }
-    const done = settings.notifyAfterSeconds > 0 ? ended(before ?? [], after ?? [], settings.notifyAfterSeconds) : [];
-    before = after;
-    for (const job of done) {
-      const words = endWords(t, job);
-      if (!document.hidden || !desktop(t.__('A cell on a GPU has ended'), words)) {
-        Notification.emit(words, job.state === 'ok' ? 'success' : 'warning', { autoClose: 8000 });
-      }
-    }
-  });
-}
-
 function addCommands(app: JupyterFrontEnd, settings: ISettings, t: ITranslate): string[] {
   const describedBy = { args: { type: 'object', properties: {} } } as const;
   app.commands.addCommand('gpuplug:open', {
@@ -100,7 +81,7 @@ function addCommands(app: JupyterFrontEnd, settings: ISettings, t: ITranslate): 
   app.commands.addCommand('gpuplug:allow-notifications', {
     label: t.__('Remote GPUs: tell on the desktop when a long cell ends'),
     execute: async () => {
-      await window.Notification?.requestPermission();
+      Notification.emit(await allowDesktop(t), 'info', { autoClose: 8000 });
     },
     describedBy
   });
@@ -133,7 +114,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
   ) => {
     const t = (translator ?? nullTranslator).load('gpuplug');
     const settings: ISettings = { cellOptions: '', notifyAfterSeconds: 60 };
-    const follower = new Follower(jupyterWire(app.serviceManager, () => notebookPath(app)));
+    const open = (path: string) => void app.commands.execute('docmanager:open', { path }).catch(() => undefined);
+    const follower = new Follower(jupyterWire(app.serviceManager, t, () => notebookPath(app), open), t);
     const store = new Store(follower);
     const category = t.__('Remote GPUs');
     for (const command of addCommands(app, settings, t)) {
@@ -149,7 +131,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
       rank: 100
     });
     lend(follower);
-    watchCells(store, settings, t);
+    watchCells(store, settings, t, (words, job) => {
+      Notification.emit(words, job.state === 'ok' ? 'success' : 'warning', { autoClose: 8000 });
+    });
     void follow(registry, settings);
   }
 };

@@ -1,10 +1,11 @@
 import { ServiceManager } from '@jupyterlab/services';
-import { isNamed } from '../panel/cancel';
+import { IJob } from '../panel/contract';
+import { runs } from '../panel/cancel';
 
-/** Interrupt the kernel of the notebook that the ledger calls `name`; `false` when it is not one kernel of this server, for sure. */
-export async function interrupt(services: ServiceManager.IManager, name: string): Promise<boolean> {
+/** Interrupt the kernel that runs `job`; `false` when it is not one kernel of this server, for sure. */
+export async function interrupt(services: ServiceManager.IManager, job: IJob): Promise<boolean> {
   await services.sessions.refreshRunning();
-  const found = [...services.sessions.running()].filter(each => each.kernel && isNamed(each.path, name));
+  const found = [...services.sessions.running()].filter(each => each.kernel && runs(each.kernel.id, each.path, job));
   if (found.length !== 1) {
     return false;
   }

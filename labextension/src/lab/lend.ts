@@ -8,7 +8,7 @@ export function lend(follower: Follower): () => void {
     const wish = (event as CustomEvent<IBorrow>).detail;
     // A kernel knows its notebook, the server must be told.
     const body = wish.route === 'quote' ? { ...wish.body, notebook: follower.notebook() } : wish.body;
-    wish.take(wish.route === CANCEL ? follower.cancel(body, wish.notebook) : follower.ask(wish.route, body));
+    wish.take(wish.route === CANCEL ? follower.cancel(body, wish.job) : follower.ask(wish.route, body));
   };
   document.addEventListener(BORROW, take);
   return () => document.removeEventListener(BORROW, take);

@@ -95,17 +95,31 @@ export interface IPod {
   may: Partial<Record<PodAction, IMay | null>>;
 }
 
+/** How far a cell is; `percent` is what its own progress bar says. */
+export interface IProgress {
+  at: string | null;
+  phase: string;
+  done_bytes: number | null;
+  total_bytes: number | null;
+  percent: number | null;
+  line: string | null;
+}
+
 export interface IJob {
   id: string;
   pod: string | null;
   notebook: string | null;
+  /** The kernel that runs it, by its id on its Jupyter server, and its notebook in the file browser. */
+  kernel: string | null;
+  path: string | null;
   started: string | null;
   ended: string | null;
   seconds: number | null;
   state: string;
+  progress: IProgress | null;
   cost_usd: string | null;
   simulated: boolean;
-  may: { cancel?: IMay | null };
+  may: { cancel?: IMay | null; attach?: { command: string } | null };
 }
 
 export interface IFigures {
@@ -257,12 +271,15 @@ export interface ITransport {
   look(look: ILook): void;
   /** The notebook that a machine rented now is for; `null`: none. */
   notebook(): string | null;
+  /** Open the notebook at this path of the file browser; `null`: nothing can be opened from here. */
+  readonly openNotebook: ((path: string) => void) | null;
   /** The Jupyter server or a notebook's kernel. */
   readonly kind: 'server' | 'kernel';
 }
 
 export interface ISink {
-  state(state: IState): void;
+  /** `saved`: it was kept in a file, and nobody has said since that it is still true. */
+  state(state: IState, saved?: boolean): void;
   push(push: IPush): void;
   prices(prices: IPrices): void;
   link(link: Link): void;

@@ -67,24 +67,29 @@ export const useNow = () => useContext(Clock);
 
 /** Let the clock go once a second while `on`. */
 export function Ticking(props: { store: Store; on: boolean; children: ComponentChildren }) {
-  const [now, set] = useState(props.store.now());
+  const { store } = props;
+  const { saved, skew } = store.view;
+  // Of what was saved nobody knows whether it goes on: what it cost and how long it lasts stands still.
+  const read = () => store.view.saved ?? store.now();
+  const [now, set] = useState(read());
   // A clock found to be wrong is put right before anything is shown by it.
-  useLayoutEffect(() => set(props.store.now()), [props.store, Math.round(props.store.view.skew / 1000)]);
+  useLayoutEffect(() => set(read()), [store, saved, Math.round(skew / 1000)]);
   useEffect(() => {
-    set(props.store.now());
+    set(read());
     if (!props.on) {
       return undefined;
     }
-    const timer = setInterval(() => set(props.store.now()), 1000);
+    const timer = setInterval(() => set(read()), 1000);
     return () => clearInterval(timer);
-  }, [props.store, props.on]);
+  }, [store, props.on]);
   return <Clock.Provider value={now}>{props.children}</Clock.Provider>;
 }
 
 /** The age of `at`, which goes on. */
 export function Ago(props: { at: string | null }) {
-  const { t } = useHouse();
-  const now = useNow();
+  const { t, store } = useHouse();
+  const clock = useNow();
+  const now = store.view.saved === null ? clock : store.now();
   const at = moment(props.at);
   return <time dateTime={props.at ?? undefined}>{at === null ? '–' : ago(t, (now - at) / 1000)}</time>;
 }

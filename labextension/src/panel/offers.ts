@@ -7,6 +7,9 @@ export interface IFilter {
   region: string;
   vram: number;
   price: string;
+  /** How long it is wanted, and how many GB are sent there: the true price depends on both. */
+  hours: string;
+  data: string;
   cloud: string;
   platform: string;
   spot: boolean;
@@ -20,6 +23,8 @@ export const NO_FILTER: IFilter = {
   region: '',
   vram: 0,
   price: '',
+  hours: '',
+  data: '',
   cloud: '',
   platform: '',
   spot: false,
@@ -48,19 +53,58 @@ export function typedPrice(text: string): number | null {
   return found && (found[1] || found[2]) ? micros(`${found[1] || '0'}.${found[2] ?? '0'}`) : null;
 }
 
-const ORDERS: Record<Order, (one: IRow) => number> = {
-  price: one => one.price,
+/** What a person wants it for; one hour and no data when nothing is said. */
+export interface ITask {
+  hours: number;
+  data: number;
+  /** Whether anything was said. */
+  stated: boolean;
+}
+
+/** Read a number as a person types it, up to `most`; `null` when it is none. */
+export function typedNumber(text: string, most: number): number | null {
+  const found = /^(\d{1,6}(?:[.,]\d{0,3})?|[.,]\d{1,3})$/.exec(text.trim());
+  const value = found ? Number(found[1].replace(',', '.')) : NaN;
+  return value <= most ? value : null;
+}
+
+export const MOST_HOURS = 8760;
+export const MOST_GB = 100_000;
+
+/** What `filter` says of it; what makes no sense there says nothing. */
+export function task(filter: IFilter): ITask {
+  const hours = typedNumber(filter.hours, MOST_HOURS) || 1;
+  const data = typedNumber(filter.data, MOST_GB) ?? 0;
+  return { hours, data, stated: hours !== 1 || data > 0 };
+}
+
+/** What `row` costs for `task`, GPU, disk and bytes, to the micro-dollar; `null`: the price of its bytes is not known. */
+export function total(row: IRow, { hours, data }: ITask): number | null {
+  const running = Math.round((row.price * Math.round(hours * 3600)) / 3600);
+  if (!data) {
+    return running;
+  }
+  const byte = micros(row.offer.sent_usd_per_gb);
+  return byte === null ? null : running + Math.round((byte * Math.round(data * 1000)) / 1000);
+}
+
+const ORDERS: Record<Exclude<Order, 'price'>, (one: IRow) => number> = {
   reliability: one => -(one.offer.reliability ?? -1),
   net: one => -(one.offer.down_mbps ?? -1),
   vram: one => -(one.offer.vram_gb ?? -1)
 };
+
+/** Infinity minus Infinity is no number. */
+const compare = (one: number, two: number) => (one < two ? -1 : one > two ? 1 : 0);
 
 /** The rows that meet `filter`, in its order; suspicious ones last in any order, and the cheaper first among equals. */
 export function chosen(all: readonly IRow[], filter: IFilter): IRow[] {
   const cap = typedPrice(filter.price);
   const gpu = folded(filter.gpu);
   const region = filter.region.trim().toLowerCase();
-  const order = ORDERS[filter.sort];
+  const wanted = task(filter);
+  const cost = wanted.data ? (row: IRow) => total(row, wanted) ?? Infinity : (row: IRow) => row.price;
+  const order = filter.sort === 'price' ? cost : ORDERS[filter.sort];
   const meets = ({ offer, price, ...row }: IRow) =>
     row.gpu.includes(gpu) &&
     (cap === null || price <= cap) &&
@@ -72,5 +116,5 @@ export function chosen(all: readonly IRow[], filter: IFilter): IRow[] {
   const suspect = (row: IRow) => (row.offer.suspicious ? 1 : 0);
   return all
     .filter(meets)
-    .sort((one, two) => suspect(one) - suspect(two) || order(one) - order(two) || one.price - two.price);
+    .sort((one, two) => suspect(one) - suspect(two) || compare(order(one), order(two)) || compare(cost(one), cost(two)));
 }

@@ -100,7 +100,7 @@ function Header(props: { view: IView }) {
 /** What stands between the person and a live panel, and what to do about it. */
 function Notice(props: { view: IView }) {
   const { t, store } = useHouse();
-  const { link, parts, linkSince } = props.view;
+  const { link, parts, linkSince, saved } = props.view;
   if (link === 'connecting' || link === 'live' || (link === 'waiting' && !parts)) {
     return <Keyless platforms={parts?.platforms.items ?? null} />;
   }
@@ -114,10 +114,13 @@ function Notice(props: { view: IView }) {
     );
   }
   const since = new Date(linkSince).toLocaleTimeString();
+  const kept = saved === null ? '' : new Date(saved).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
   const words = {
     forbidden: t.__('The Jupyter server refuses: sign in again, or ask who runs it for the right to use gpuplug.'),
     offline: t.__('The Jupyter server does not answer since %1.', since),
-    waiting: t.__('The kernel is busy or gone since %1: what is shown was true then.', since)
+    waiting: kept
+      ? t.__('Saved at %1: no kernel has answered since. What is shown was true then.', kept)
+      : t.__('The kernel is busy or gone since %1: what is shown was true then.', since)
   };
   return (
     <div class={`gp-note${link === 'waiting' ? '' : ' gp-note-error'}`} role="status">

@@ -1,7 +1,7 @@
 import { memo } from 'preact/compat';
 import { Ago, IHouse, useHouse, useNow } from './house';
 import { dollars, micros, rate, running } from './money';
-import { duration, gpus, ITranslate, moment } from './text';
+import { copied, duration, gpus, ITranslate, moment } from './text';
 import { Frame } from './frame';
 import { IGauges, IGpuGauge, IPart, IPod, PodAction, PodState } from './contract';
 import { IView } from './store';
@@ -270,13 +270,10 @@ async function copySsh(house: IHouse, pod: IPod): Promise<void> {
   if (!made) {
     return;
   }
-  const copied = await navigator.clipboard?.writeText(made.command).then(
-    () => true,
-    () => false
-  );
+  const done = await copied(made.command);
   house.ask({
     title: t.__('SSH to %1', gpus(pod.gpu, pod.gpu_count)),
-    lines: [copied ? t.__('Copied: paste it in a terminal.') : t.__('Copy this to a terminal.'), made.text],
+    lines: [done ? t.__('Copied: paste it in a terminal.') : t.__('Copy this to a terminal.'), made.text],
     command: made.command
   });
 }

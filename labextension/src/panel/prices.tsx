@@ -3,10 +3,10 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 import { Frame } from './frame';
 import { IOffer, IPlatform, IPrices, IQuote, ISeries } from './contract';
 import { Ago, IHouse, useHouse } from './house';
-import { chosen, IFilter, IRow, NO_FILTER, Order, rows, typedPrice } from './offers';
+import { chosen, IFilter, IRow, ITask, MOST_GB, MOST_HOURS, NO_FILTER, Order, rows, task, total, typedNumber, typedPrice } from './offers';
 import { gpus, ITranslate, moment } from './text';
 import { List } from './list';
-import { micros, rate } from './money';
+import { dollars, micros, rate } from './money';
 import { IView } from './store';
 import { Spark } from './chart';
 
@@ -30,6 +30,7 @@ export function Prices(props: { view: IView; prices: IPrices | null; platforms: 
   const items = prices?.items ?? null;
   const all = useMemo(() => rows(items ?? []), [items]);
   const found = useMemo(() => chosen(all, filter), [all, filter]);
+  const wanted = useMemo(() => task(filter), [filter]);
   useEffect(() => memory.set('filter', JSON.stringify(filter)), [filter]);
   const change = (some: Partial<IFilter>) => set(old => ({ ...old, ...some }));
   const rent = (offer: IOffer) => void askToRent(house, offer);
@@ -66,6 +67,7 @@ export function Prices(props: { view: IView; prices: IPrices | null; platforms: 
             draw={(row, active) => (
               <Offer
                 row={row}
+                wanted={wanted}
                 active={active}
                 series={prices?.series[row.offer.series]}
                 busy={view.sent.get(`rent ${row.offer.id}`)}
@@ -113,6 +115,7 @@ function lines(t: ITranslate, quote: IQuote): string[] {
 
 interface IOfferProps {
   row: IRow;
+  wanted: ITask;
   active: boolean;
   series: ISeries | undefined;
   busy: 'sent' | 'waiting' | undefined;
@@ -121,13 +124,14 @@ interface IOfferProps {
 }
 
 const Offer = memo(function Offer(props: IOfferProps) {
-  const { t, row, busy } = props;
+  const { t, row, wanted, busy } = props;
   const { offer } = row;
   const model = gpus(offer.gpu, offer.gpu_count);
   const price = rate(row.price);
   const clouds: Record<string, string> = { secure: t.__('secure'), community: t.__('community') };
   const who = [offer.platform, offer.cloud ? (clouds[offer.cloud] ?? offer.cloud) : '', offer.spot ? t.__('spot') : ''];
   const how = [
+    wanted.stated ? t.__('%1 for %2 h, %3 GB', dollars(total(row, wanted)), wanted.hours, wanted.data) : '',
     offer.region,
     offer.reliability === null ? '' : `${(offer.reliability * 100).toFixed(1)} %`,
     offer.down_mbps === null ? '' : net(offer.down_mbps)
@@ -227,6 +231,20 @@ function Filters(props: { filter: IFilter; change(some: Partial<IFilter>): void;
             choices={[['', t.__('any')], ...props.platforms.map((each): [string, string] => [each.platform, each.platform])]}
             choose={platform => change({ platform })}
           />
+          <Amount
+            label={t.__('Hours')}
+            value={filter.hours}
+            most={MOST_HOURS}
+            placeholder="1"
+            change={hours => change({ hours })}
+          />
+          <Amount
+            label={t.__('Data sent, GB')}
+            value={filter.data}
+            most={MOST_GB}
+            placeholder="0"
+            change={data => change({ data })}
+          />
           <label>
             {t.__('Region')}
             <input type="search" value={filter.region} onInput={event => change({ region: event.currentTarget.value })} />
@@ -238,6 +256,24 @@ function Filters(props: { filter: IFilter; change(some: Partial<IFilter>): void;
         </div>
       </details>
     </form>
+  );
+}
+
+function Amount(props: { label: string; value: string; most: number; placeholder: string; change(value: string): void }) {
+  const { t } = useHouse();
+  const bad = props.value !== '' && typedNumber(props.value, props.most) === null;
+  return (
+    <label>
+      {props.label}
+      <input
+        inputMode="decimal"
+        value={props.value}
+        placeholder={props.placeholder}
+        aria-invalid={bad}
+        title={bad ? t.__('%1 is no number up to %2', props.value, props.most) : undefined}
+        onInput={event => props.change(event.currentTarget.value)}
+      />
+    </label>
   );
 }
 

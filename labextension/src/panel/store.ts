@@ -25,6 +25,8 @@ export interface IView {
   parts: IParts | null;
   prices: IPrices | null;
   revision: number;
+  /** When the state was true that a file has kept, ms by its clock; `null`: it comes from a server or a kernel that lives. */
+  saved: number | null;
   /** The state's clock minus this computer's, in ms. */
   skew: number;
   /** Actions that were sent and not yet answered, by their key. */
@@ -59,6 +61,7 @@ export class Store implements ISink {
     prices: null,
     revision: 0,
     skew: 0,
+    saved: null,
     sent: new Map(),
     refusals: []
   };
@@ -89,10 +92,12 @@ export class Store implements ISink {
     return Date.now() + this.view.skew;
   }
 
-  state(state: IState): void {
+  state(state: IState, saved = false): void {
     const { platforms, pods, jobs, spend, alerts, operations } = state;
     const parts = { platforms, pods, jobs, spend, alerts, operations };
-    this.change({ parts, revision: state.revision, skew: this.skew(state.now) });
+    // What was saved tells nothing of this computer's clock.
+    const clock = saved ? { saved: moment(state.now) } : { saved: null, skew: this.skew(state.now) };
+    this.change({ parts, revision: state.revision, ...clock });
   }
 
   push(push: IPush): void {

@@ -58,6 +58,16 @@ export function gpus(model: string, count: number): string {
   return count > 1 ? `${model} ×${count}` : model;
 }
 
+/** Put `text` on the clipboard; `false` where the page may not. */
+export async function copied(text: string): Promise<boolean> {
+  return (
+    navigator.clipboard?.writeText(text).then(
+      () => true,
+      () => false
+    ) ?? false
+  );
+}
+
 /** Only an address that a browser opens as a page becomes a link. */
 export function webAddress(text: string | null): string | null {
   return text !== null && /^https:\/\/[^\s]+$/.test(text) ? text : null;

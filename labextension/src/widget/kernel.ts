@@ -1,6 +1,6 @@
-import { ILook, IPrices, IRefusal, ISink, IState, ITransport, Refused } from '../panel/contract';
+import { IJob, ILook, IPrices, IRefusal, ISink, IState, ITransport, Refused } from '../panel/contract';
 import { borrow } from '../panel/borrow';
-import { notebookOf } from '../panel/cancel';
+import { CANCEL, jobOf, runs } from '../panel/cancel';
 
 /** The part of anywidget's model that the panel needs. */
 export interface IModel {
@@ -22,8 +22,15 @@ interface IOpen {
   taken(): void;
 }
 
+/** The notebook of nbclassic, which is all of its page; its kernel hears nothing but an interrupt while a cell runs. */
+interface IClassic {
+  Jupyter?: { notebook?: { kernel?: { id?: string; interrupt?(): unknown } } };
+}
+
 const TAKEN_MS = 1000;
 const ANSWER_MS = 5000;
+// A kernel whose page is looked at writes its state anew every 30 s, also while a cell runs.
+const QUIET_MS = 40_000;
 
 function parsed<T>(value: unknown): T | null {
   if (typeof value !== 'string' || !value) {
@@ -36,13 +43,25 @@ function parsed<T>(value: unknown): T | null {
   }
 }
 
+/** Interrupt the kernel of nbclassic's page; `false`: it is not the one that runs `job`, or this is no such page. */
+function interruptClassic(job: IJob): boolean {
+  const kernel = (globalThis as IClassic).Jupyter?.notebook?.kernel;
+  if (!kernel?.id || !kernel.interrupt || !runs(kernel.id, '', job)) {
+    return false;
+  }
+  kernel.interrupt();
+  return true;
+}
+
 /** The kernel of the notebook that this panel stands in: state by traits, actions by messages, and by the server where there is one. */
 export class Kernel implements ITransport {
   readonly kind = 'kernel';
+  readonly openNotebook = null;
   private open = new Map<number, IOpen>();
   private count = 0;
   private sink: ISink | null = null;
   private heard = 0;
+  private heardAt = -Infinity;
 
   constructor(
     private readonly model: IModel,
@@ -51,13 +70,14 @@ export class Kernel implements ITransport {
 
   start(sink: ISink): () => void {
     this.sink = sink;
-    const state = () => this.deliver();
+    const state = () => this.deliver(false);
     const prices = () => this.deliverPrices();
     const answer = (content: IAnswer) => this.answered(content);
     this.model.on('change:state', state);
     this.model.on('change:prices', prices);
     this.model.on('msg:custom', answer);
-    this.deliver();
+    // What is there at first may have been saved long ago; a kernel that lives tells anew when somebody looks.
+    this.deliver(true);
     this.deliverPrices();
     return () => {
       this.sink = null;
@@ -68,7 +88,11 @@ export class Kernel implements ITransport {
   }
 
   async ask<T>(route: string, body: object, waiting?: () => void): Promise<T> {
-    const lent = borrow(this.element, route, body, notebookOf(parsed<IState>(this.model.get('state'))?.jobs.items, body));
+    const job = jobOf(parsed<IState>(this.model.get('state'))?.jobs.items, body);
+    if (route === CANCEL && job && interruptClassic(job)) {
+      return {} as T;
+    }
+    const lent = borrow(this.element, route, body, job);
     if (lent) {
       try {
         return (await lent) as T;
@@ -85,7 +109,8 @@ export class Kernel implements ITransport {
   look(look: ILook): void {
     const asked = this.heard;
     this.model.send({ request: ++this.count, route: 'looking', body: { client: 'widget', ...look } });
-    setTimeout(() => this.sink?.link(this.heard > asked ? 'live' : 'waiting'), ANSWER_MS);
+    const silent = () => this.heard === asked && Date.now() - this.heardAt > QUIET_MS;
+    setTimeout(() => this.sink?.link(silent() ? 'waiting' : 'live'), ANSWER_MS);
   }
 
   notebook(): string | null {
@@ -113,8 +138,7 @@ export class Kernel implements ITransport {
   }
 
   private answered(answer: IAnswer): void {
-    this.heard += 1;
-    this.sink?.link('live');
+    this.hear();
     const open = this.open.get(answer.request);
     if (answer.taken) {
       open?.taken();
@@ -123,11 +147,19 @@ export class Kernel implements ITransport {
     }
   }
 
-  private deliver(): void {
+  private hear(): void {
+    this.heard += 1;
+    this.heardAt = Date.now();
+    this.sink?.link('live');
+  }
+
+  private deliver(saved: boolean): void {
     const state = parsed<IState>(this.model.get('state'));
     if (state) {
-      this.heard += 1;
-      this.sink?.state(state);
+      this.sink?.state(state, saved);
+      if (!saved) {
+        this.hear();
+      }
     }
   }
 

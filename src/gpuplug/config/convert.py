@@ -12,6 +12,10 @@ from gpuplug.types import ZERO, Cloud, GpuWish, Money, cuda_version
 
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,1023}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+CLOUDS = ("any", *(one.value for one in Cloud))
+CUDAS = ("image", "any")
+UNFETCHED = ("stop", "wait", "destroy")
+SPEND_BY = ("instance", "day", "gpu", "notebook", "cell", "platform")
 _MOST_DOLLARS = 100_000
 _MOST_DAYS = 3660
 _LONGEST_S = 365 * 86400
@@ -99,7 +103,7 @@ def folder(text: str) -> tuple[str, ...]:
 def cloud(text: str) -> Cloud | None:
     """Parse `secure` or `community`; None for `any`."""
     word = text.strip().casefold()
-    if word not in {"any", *(one.value for one in Cloud)}:
+    if word not in CLOUDS:
         raise ValueError(f"{text!r} is no kind of cloud; write secure, community or any")
     return None if word == "any" else Cloud(word)
 
@@ -107,7 +111,7 @@ def cloud(text: str) -> Cloud | None:
 def cuda(text: str) -> str:
     """Parse a CUDA version (`12.4`), `image` (what the image's name says) or `any`."""
     word = text.strip().casefold()
-    if word not in {"image", "any"} and cuda_version(word) is None:
+    if word not in CUDAS and cuda_version(word) is None:
         raise ValueError(f"{text!r} is no CUDA version; write 12.4, image or any")
     return word
 
@@ -160,16 +164,15 @@ def volume_gigabytes(text: str) -> int:
 def unfetched(text: str) -> str:
     """Return what an instance does at the end of its lease with results that nobody has: stop, wait or destroy."""
     word = text.strip().casefold()
-    if word not in {"stop", "wait", "destroy"}:
+    if word not in UNFETCHED:
         raise ValueError(f"{text!r} is nothing that can be done with results; write stop, wait or destroy")
     return word
 
 
 def spend_by(text: str) -> str:
     """Return what spend is summed by."""
-    kinds = ("instance", "day", "gpu", "notebook", "cell", "platform")
-    if text not in kinds:
-        raise ValueError(f"{text!r} is nothing to sum by; write one of {', '.join(kinds)}")
+    if text not in SPEND_BY:
+        raise ValueError(f"{text!r} is nothing to sum by; write one of {', '.join(SPEND_BY)}")
     return text
 
 

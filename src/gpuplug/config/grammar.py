@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpuplug.config.convert import (
+    CLOUDS,
+    CUDAS,
+    SPEND_BY,
+    UNFETCHED,
     cloud,
     cuda,
     data_size,
@@ -36,7 +40,8 @@ CELL = "cell"
 class Option:
     """One row of the table. `convert` is None for a switch; `default` is written as a user would type it.
 
-    `example` is a value that fits, for rows whose default is empty.
+    `example` is a value that fits, for rows whose default is empty; `choices` are words that fit, all of them or those
+    beside numbers.
     """
 
     flags: tuple[str, ...]
@@ -49,6 +54,7 @@ class Option:
     env: str = ""
     repeat: bool = False
     example: str = ""
+    choices: tuple[str, ...] = ()
     command_only: bool = False
 
 
@@ -136,6 +142,7 @@ OPTIONS: tuple[Option, ...] = (
         "WHAT",
         "at the end of the lease, with results that nobody has: stop where the disk stays, or wait, until the budget is spent; or destroy",
         RENT,
+        choices=UNFETCHED,
     ),
     Option(
         ("--image",),
@@ -165,6 +172,7 @@ OPTIONS: tuple[Option, ...] = (
         "KIND",
         "who runs the machine: secure (a data center), community, any",
         _LOOK,
+        choices=CLOUDS,
     ),
     Option(("--region",), "region", words, "", "PLACE[,PLACE]", "country codes or names, any of which will do", _LOOK),
     Option(("--min-net",), "min_net", mbps, "0", "MBIT/S", "least speed at which the machine downloads", _LOOK),
@@ -185,6 +193,7 @@ OPTIONS: tuple[Option, ...] = (
         "VERSION",
         "least CUDA that the driver does: a version, image (what the image's name says) or any",
         _LOOK,
+        choices=CUDAS,
     ),
     Option(("--hours",), "hours", hours, "1", "HOURS", "how long, for the order by true price", _LOOK),
     Option(
@@ -319,6 +328,7 @@ OPTIONS: tuple[Option, ...] = (
         "WHAT",
         "sum by instance, day, gpu, notebook, cell or platform",
         ("spend",),
+        choices=SPEND_BY,
     ),
     Option(
         ("--since",),

@@ -27,7 +27,7 @@ from gpuplug.errors import (
     PreemptedError,
     UsageError,
 )
-from gpuplug.ledger import PERIODS, Lease, Ledger, Passed, State
+from gpuplug.ledger import PERIODS, Caller, Lease, Ledger, Passed, State
 from gpuplug.types import Money, SystemClock
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Engine:
         home: Path | None = None,
     ) -> None:
         self.notebook = notebook
+        self.caller = Caller()
         self.root = root
         self.clock = clock or SystemClock()
         self._home = home or config.home()
@@ -142,22 +143,21 @@ class Engine:
             return self._run_on(live, plan, talk)
 
     def _run_on(self, live: Live, plan: Plan, talk: Talk) -> Ran:
-        from gpuplug.engine import proving, recording, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import progress, proving, recording, running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         ends, live.mark = plan.options.down, live.meter.passed
         try:
             plan = self.budgets.within(plan, live, talk)
             fresh = frozenset(value.name for value in plan.values if live.sent.get(value.name) != value.digest)
-            running.ship(live, plan, talk)
-            started = self.clock.now().timestamp()
-            self.ledger.touch(live.lease.label, 1, durable=False)  # should this process die now, it is not left alone
-            with recording.follow(self.ledger, self.clock, live.lease, self.notebook) as cell:
-                ran = running.run(live, plan, talk, fresh, self.budgets, cell)
+            with recording.follow(self.ledger, self.clock, live.lease, self.notebook, self.caller) as notes:
+                talk = progress.Watched(talk, notes)
+                running.ship(live, plan, talk)
+                ran = running.run(live, plan, talk, fresh, self.budgets)
                 if ran.status == "died" and live.lease.bid.micros:
                     proving.check_not_preempted(live.lease, live.provider, self.clock)
                 running.bring_home(live, plan.options, ran, talk)
                 unfetched.fetched(live, self.ledger, ran.id)
-                recording.Recording(self.ledger, self.budgets, self.notebook).ended(live, ran, started, talk)
+                recording.Recording(self.ledger, self.budgets, self.notebook).ended(live, ran, notes.began, talk)
             ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
             # Who leaves a cell running wants it to run on; who has spent the budget, or lost the machine, does not.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gpuplug import outputs
+from gpuplug.engine.progress import SHIP, Notes
 from gpuplug.engine.purse import cell_bytes
 from gpuplug.errors import DetachedError, GpuplugError, LedgerError, PreemptedError
 from gpuplug.ledger import CellRow, Passed
@@ -20,38 +21,75 @@ if TYPE_CHECKING:
     from gpuplug.engine.linking import Live
     from gpuplug.engine.running import Ran
     from gpuplug.engine.talk import Talk
-    from gpuplug.ledger import Lease, Ledger
+    from gpuplug.ledger import Caller, Lease, Ledger
     from gpuplug.types import Clock, Money
 
 RUNNING = "running"
+LEFT = "left running"
+NOT_SENT = "not sent"  # it failed or was interrupted while files and variables were on their way: nothing of it ran
 _ENDS: tuple[tuple[type[BaseException], str], ...] = (
-    (DetachedError, "left running"),
+    (DetachedError, LEFT),
     (PreemptedError, "preempted"),
     (GpuplugError, "lost"),
 )
 
 
+# The cells that this process follows now; read by other threads than the one that runs them.
+_followed: set[str] = set()
+
+
+def is_followed(cell: str) -> bool:
+    """Tell whether this very process runs the cell, so that an interrupt of it is one of the cell."""
+    return cell in _followed
+
+
 @contextlib.contextmanager
-def follow(ledger: Ledger, clock: Clock, lease: Lease, notebook: str) -> Iterator[str]:
+def follow(ledger: Ledger, clock: Clock, lease: Lease, notebook: str, caller: Caller) -> Iterator[Notes]:
     """Give a cell its id and say in the ledger that it runs; when the block fails, how it failed.
 
     A ledger that cannot be written stops no cell: what it cost is recorded in any case, or that fails for all to see.
     """
     cell = secrets.token_hex(8)
     row = CellRow(cell, lease.label, notebook, clock.now().timestamp(), 0.0, ZERO, RUNNING)
-    _keep(ledger, row)
+    _keep(ledger, row, caller)
+    notes = Notes(ledger, clock, lease.label, cell)
+    _followed.add(cell)
     try:
-        yield cell
+        yield notes
     except BaseException as error:
         seconds = clock.now().timestamp() - row.started
         status = next((status for kind, status in _ENDS if isinstance(error, kind)), "unknown")
+        status = NOT_SENT if notes.phase in {"", SHIP} else status
         _keep(ledger, replace(row, seconds=seconds, cost=lease.price.for_seconds(round(seconds, 3)), status=status))
         raise
+    finally:
+        _followed.discard(cell)
 
 
-def _keep(ledger: Ledger, row: CellRow) -> None:
+def _keep(ledger: Ledger, row: CellRow, caller: Caller | None = None) -> None:
     with contextlib.suppress(LedgerError):
-        ledger.record_cell(row, durable=False)
+        ledger.record_cell(row, durable=False, caller=caller)
+
+
+def left_behind(ledger: Ledger, kernel: str) -> None:
+    """Keep that the cells which an earlier process of this kernel ran are followed by nobody: that process is gone.
+
+    A ledger that cannot be used stops nothing; whatever needs it will say so.
+    """
+    with contextlib.suppress(LedgerError):
+        gone = {cell for cell in ledger.progress.called_by(kernel, RUNNING) if not is_followed(cell)} if kernel else ()
+        for row in ledger.cells() if gone else ():
+            if row.id in gone:
+                _keep(ledger, replace(row, status=LEFT))
+
+
+def settled(ledger: Ledger, lease: Lease, ran: Ran) -> None:
+    """Keep how a cell has ended that nobody saw end, now that its results are here; a ledger that cannot be written stops nothing."""
+    with contextlib.suppress(LedgerError):
+        for row in ledger.cells():
+            if row.id == ran.id:
+                cost = lease.price.for_seconds(round(ran.seconds, 3))
+                _keep(ledger, replace(row, seconds=ran.seconds, cost=cost, status=ran.status))
 
 
 class Recording:

@@ -52,7 +52,12 @@ class Rest:
 
     @property
     def text(self) -> str:
-        """What waits, what that costs, until when, and what can be done."""
+        """What waits, what that costs, until when, and what can be done. Why a spot machine stopped, no provider tells."""
+        who = "it has stopped itself, or a higher bid has taken it: " if self.lease.bid.micros else ""
+        return f"{who}{self._terms}"
+
+    @property
+    def _terms(self) -> str:
         lease, day = self.lease, self.lease.rate.for_seconds(REST_S)
         word = lease.instance_id or lease.label
         if self.allowance is None:

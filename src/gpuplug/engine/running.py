@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gpuplug.engine.budgets import Budgets
     from gpuplug.engine.linking import Live
     from gpuplug.engine.planning import Plan, Value
+    from gpuplug.engine.progress import Watched
     from gpuplug.engine.talk import Talk
     from gpuplug.types import Clock
 
@@ -81,8 +82,8 @@ def list_files(live: Live) -> list[tuple[str, str]]:
     return [(outputs.clean_text(str(row[0])), outputs.size_text(int(row[1]))) for row in rows]
 
 
-def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budgets, cell: str) -> Ran:
-    """Run the cell under the id `cell` and show its output; returns when it has ended.
+def run(live: Live, plan: Plan, talk: Watched, fresh: frozenset[str], budgets: Budgets) -> Ran:
+    """Run the cell under the id that its notes have and show its output; returns when it has ended.
 
     The first interrupt is passed to the cell; the second one leaves it running.
 
@@ -90,7 +91,7 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
         DetachedError: the user left.
         LinkError: the connection could not be restored.
     """
-    ran, clock = Ran(cell), budgets.clock
+    ran, clock = Ran(talk.notes.cell), budgets.clock
     options = plan.options
     budget_s = options.budget.micros * 3600 / live.lease.price.micros if live.lease.price.micros else None
     if budget_s is not None and why_unguarded(live):
@@ -102,7 +103,8 @@ def run(live: Live, plan: Plan, talk: Talk, fresh: frozenset[str], budgets: Budg
     amount = None if budget_s is None else live.lease.price.for_seconds(budget_s)
     kept = unfetched.terms(live, options, budget_s)
     if kept is not None and amount is not None:
-        budgets.expect(live, cell, amount)
+        budgets.expect(live, ran.id, amount)
+    talk.notes.arrived()
     live.session.submit(
         CellRequest(
             ran.id,
@@ -193,7 +195,7 @@ class _Stop:
         )
 
 
-def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop, key: KeyWatch) -> None:
+def _follow(live: Live, ran: Ran, talk: Watched, stop: _Stop, key: KeyWatch) -> None:
     show = Show(live, ran, talk)
     while ran.status == "unknown" and not stop.gave_up:
         try:
@@ -203,6 +205,7 @@ def _follow(live: Live, ran: Ran, talk: Talk, stop: _Stop, key: KeyWatch) -> Non
             key.look()
             if event is not None and event.cell == ran.id:
                 show.event(event)
+            talk.notes.keep()
         except KeyboardInterrupt:
             stop.by_user()
     show.finish()
@@ -303,6 +306,9 @@ class Show:
             self._live.sent.clear()
         if self._ran.status == "died" and self._ran.failure is None:
             self._ran.failure = RemoteError("KernelDied", _death(event.header))
+        if self._ran.status == "interrupted" and self._ran.failure is None:
+            # It had not begun, and so has told no error; "Run all" must not take it for done.
+            self._ran.failure = RemoteError("KeyboardInterrupt", "the cell was interrupted")
         if self._ran.status == "exited":
             self._talk.note(f"the cell called exit ({event.header.get('code')}); the state on the instance is kept")
 

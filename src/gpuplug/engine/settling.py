@@ -73,19 +73,26 @@ class Settling(Ending):
             return lease
         if instance.state is InstanceState.RUNNING and instance.price != lease.price:
             self._ledger.amend(lease.label, price=instance.price)
-        if instance.state is InstanceState.STOPPED and lease.state is State.READY and not lease.bid.micros:
-            return self._note_rest(lease, instance.price)
+        if instance.state is InstanceState.STOPPED and lease.state is State.READY:
+            known = self._ledger.lease(lease.label)
+            if not lease.bid.micros or self._keeps_results(known):
+                return self._note_rest(known, instance.price)
         return self._ledger.charge(lease.label, instance.price)
+
+    def _keeps_results(self, lease: Lease) -> bool:
+        """Tell whether a spot machine that has stopped may have done so itself, with results; else it was taken away."""
+        return not self._early(lease) and self._ledger.waiting.allowance(lease.label) is not None
+
+    def _early(self, lease: Lease) -> bool:
+        """Tell whether its lease is not over, so that its switch cannot have put it to rest."""
+        return lease.contact is not None and self._now() < lease.contact + lease.lease_s * _AT_LEAST
 
     def _note_rest(self, lease: Lease, price: Money) -> Lease:
         """Note that an instance rests: it has asked for that itself at the end of its lease, or somebody else has."""
-        known = self._ledger.lease(lease.label)
-        early = known.contact is not None and self._now() < known.contact + known.lease_s * _AT_LEAST
-        by_itself = known.note != WISHED and not early
-        if not by_itself:
+        if lease.note == WISHED or self._early(lease):
             self._ledger.move(lease.label, State.STOPPED)
             return self._ledger.charge(lease.label, price)
-        since = self._rested_by(known, price)
+        since = self._rested_by(lease, price)
         self._ledger.waiting.rests(lease.label, self._now())
         self._ledger.move(lease.label, State.STOPPED, note=RESTS_ITSELF)
         return self._ledger.charge(lease.label, price, since)

@@ -105,6 +105,7 @@ def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> str:
         AgentError: the agent answers nonsense.
         LinkError: the link is down.
     """
+    from gpuplug.engine import recording  # noqa: PLC0415 - one direction only
     from gpuplug.engine.running import Ran, Show, bring_home  # noqa: PLC0415 - one direction only
 
     reply = live.session.request("unfetched")
@@ -133,6 +134,7 @@ def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> str:
         files += len(bring_home(live, options, ran, talk))
         live.arrived |= ran.values
         fetched(live, ledger, cell)
+        recording.settled(ledger, live.lease, ran)
     done = sum(ran.status != "unknown" for ran in cells.values())
     if not done:
         return "nothing came home" if cells else NOTHING

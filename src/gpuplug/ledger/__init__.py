@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gpuplug.ledger.orders import Order, OrderBook
     from gpuplug.ledger.periods import PERIODS, zone
     from gpuplug.ledger.prices import PriceBook, Sample, Seen
+    from gpuplug.ledger.progress import Caller, Progress
     from gpuplug.ledger.refusals import Refusal, RefusalBook
     from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, Rate, State
     from gpuplug.ledger.spending import Parts, SpendLine, spend_lines
@@ -28,6 +29,7 @@ _PARTS = {
     "orders": ("Order", "OrderBook"),
     "periods": ("PERIODS", "zone"),
     "prices": ("PriceBook", "Rate", "Sample", "Seen"),
+    "progress": ("Caller", "Progress"),
     "refusals": ("Refusal", "RefusalBook"),
     "rows": ("FINAL", "HOLD_S", "CellRow", "Lease", "Rate", "State"),
     "spending": ("Parts", "SpendLine", "spend_lines"),
@@ -50,6 +52,7 @@ __all__ = [
     "PERIODS",
     "Allowance",
     "BytePrices",
+    "Caller",
     "CellRow",
     "Gauge",
     "GaugeBook",
@@ -60,6 +63,7 @@ __all__ = [
     "Parts",
     "Passed",
     "PriceBook",
+    "Progress",
     "Rate",
     "Refusal",
     "RefusalBook",

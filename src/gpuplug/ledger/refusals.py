@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+from gpuplug.ledger.pages import Pages
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS refusals(
@@ -23,21 +20,8 @@ class Refusal(NamedTuple):
     hint: str
 
 
-class RefusalBook:
-    """The ledger's page about refused keys.
-
-    Args:
-        writing: opens one transaction that need not outlive a power cut.
-        reading: runs one query; nothing comes from an absent ledger.
-    """
-
-    def __init__(
-        self,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        reading: Callable[..., list[tuple[Any, ...]]],
-    ) -> None:
-        self._writing = writing
-        self._reading = reading
+class RefusalBook(Pages):
+    """The ledger's page about refused keys."""
 
     def of(self, provider: str) -> Refusal | None:
         """Return since when `provider` refuses the key; None when it was accepted last."""

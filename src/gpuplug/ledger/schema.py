@@ -7,7 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import gauges, notices, orders, prices, refusals, traffic, waiting
+from gpuplug.ledger import gauges, notices, orders, prices, progress, refusals, traffic, waiting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ ALTER TABLE leases ADD COLUMN token TEXT NOT NULL DEFAULT '';
 ALTER TABLE leases ADD COLUMN expires REAL NOT NULL DEFAULT 0;
 """,
 }
-_PAGES = (prices, orders, notices, gauges, traffic, refusals, waiting)
+_PAGES = (prices, orders, notices, gauges, traffic, refusals, waiting, progress)
 _SCHEMA = _LEASES + "".join(page.SCHEMA for page in _PAGES)
 _NAMES = frozenset(re.findall(r"CREATE (?:TABLE|INDEX) IF NOT EXISTS (\w+)", _SCHEMA))
 

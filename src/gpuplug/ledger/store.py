@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from gpuplug.errors import LedgerError
-from gpuplug.ledger import copying, gauges, notices, orders, prices, refusals, schema, traffic, waiting
+from gpuplug.ledger import copying, gauges, notices, orders, prices, progress, refusals, schema, traffic, waiting
 from gpuplug.ledger.columns import COLUMNS, from_row, plain, to_row
 from gpuplug.ledger.rows import FINAL, HOLD_S, CellRow, Lease, State
 from gpuplug.types import ZERO, Clock, Money
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from gpuplug.ledger.progress import Caller
     from gpuplug.ledger.traffic import Passed
 
 _BUSY_S = 10.0
@@ -48,6 +49,15 @@ class Ledger:
     def exists(self) -> bool:
         """Whether anything was ever written; reading an absent ledger costs nothing."""
         return self.path.exists()
+
+    def version(self) -> tuple[int, int] | None:
+        """Return what is another value, for this thread, after any process has written; None while nothing was ever written."""
+        if not self.exists:
+            return None
+        with self._reading():
+            connection = self._connection()
+            (others,) = connection.execute("PRAGMA data_version").fetchone()
+        return others, connection.total_changes
 
     def check(self) -> None:
         """Return when the file is whole and can be written, or does not exist yet.
@@ -91,6 +101,11 @@ class Ledger:
     def gauges(self) -> gauges.GaugeBook:
         """The pages about how GPUs are doing."""
         return gauges.GaugeBook(functools.partial(self._write, durable=False), self._query)
+
+    @property
+    def progress(self) -> progress.ProgressBook:
+        """The pages about cells at work."""
+        return progress.ProgressBook(functools.partial(self._write, durable=False), self._query)
 
     @property
     def orders(self) -> orders.OrderBook:
@@ -267,11 +282,15 @@ class Ledger:
         """Return every lease that lived after `since`, oldest first."""
         return self._leases("coalesce(ended, 1e18) >= ?", since) if self.exists else []
 
-    def record_cell(self, cell: CellRow, *, durable: bool = True) -> None:
-        """Keep that a cell runs, or what it cost. May be repeated; without `durable` a power cut may lose it."""
+    def record_cell(self, cell: CellRow, *, durable: bool = True, caller: Caller | None = None) -> None:
+        """Keep that a cell runs and who runs it, or what it cost. May be repeated; without `durable` a power cut may lose it."""
         row = (cell.id, cell.label, cell.notebook, cell.started, cell.seconds, cell.cost.micros, cell.status)
         with self._write(durable=durable) as connection:
             connection.execute("INSERT OR REPLACE INTO cells VALUES(?,?,?,?,?,?,?)", row)
+            if caller is not None:
+                connection.execute(
+                    "INSERT OR REPLACE INTO callers VALUES(?,?,?)", (cell.id, caller.kernel, caller.path)
+                )
 
     def cells(self, since: float = 0.0) -> list[CellRow]:
         """Return the cells that started after `since`, oldest first."""

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
+from gpuplug.ledger.pages import Pages
 from gpuplug.types import Money
-
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS waiting(
@@ -37,21 +32,8 @@ class Allowance:
         return self.before + self.budget
 
 
-class WaitingBook:
-    """The ledger's page about results that nobody has fetched.
-
-    Args:
-        writing: opens one transaction.
-        reading: runs one query; nothing comes from an absent ledger.
-    """
-
-    def __init__(
-        self,
-        writing: Callable[[], AbstractContextManager[sqlite3.Connection]],
-        reading: Callable[..., list[tuple[Any, ...]]],
-    ) -> None:
-        self._writing = writing
-        self._reading = reading
+class WaitingBook(Pages):
+    """The ledger's page about results that nobody has fetched."""
 
     def expect(self, cell: str, label: str, allowance: Allowance) -> None:
         """Write down that `cell` begins on the instance called `label`: from now on its results may wait there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine import Engine
+from gpuplug.engine.recording import left_behind
 from gpuplug.engine.watching import Watch
 from gpuplug.errors import GpuplugError, LedgerError, RemoteError
 from gpuplug.frontends import verbs
@@ -18,6 +19,7 @@ from gpuplug.frontends.magics.lines import takes_codes, without_colour
 from gpuplug.frontends.notebooks import notebook_name
 from gpuplug.frontends.prices import NothingError
 from gpuplug.frontends.wording import as_command
+from gpuplug.ledger import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,8 @@ class Commands:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self.engine = Engine(notebook_id(shell), Path.cwd())
+        self.engine.caller = Caller(kernel_id(), str(notebook_file(shell) or ""))
+        left_behind(self.engine.ledger, self.engine.caller.kernel)
         self.watch = Watch(config.home())
         self.engine.beside = self._look_after_what_bills  # a first cell may run for hours
         self._told_where = False
@@ -187,7 +191,23 @@ def overview() -> str:
 
 def notebook_id(shell: Any) -> str:  # noqa: ANN401 - IPython carries no types
     """Return a stable name for the notebook: its file where the front end tells it, else the working folder."""
+    return notebook_name(notebook_file(shell) or Path.cwd())
+
+
+def notebook_file(shell: Any) -> Path | None:  # noqa: ANN401 - IPython carries no types
+    """Return the notebook's file as the front end tells it; None where it does not."""
     told = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
-    path = Path(str(told)) if told else Path.cwd()
-    full = path if path.is_absolute() else Path.cwd() / path
-    return notebook_name(full)
+    path = Path.cwd() / str(told or "")
+    return None if path.is_dir() else path  # nbclassic tells the folder
+
+
+def kernel_id() -> str:
+    """Return the id by which the Jupyter server of this kernel knows it; "" where there is no such thing."""
+    connect = sys.modules.get("ipykernel.connect")
+    if connect is None:
+        return ""
+    try:
+        name = Path(connect.get_connection_file()).stem
+    except RuntimeError:  # no kernel, or one of another make
+        return ""
+    return name.removeprefix("kernel-") if name.startswith("kernel-") else ""

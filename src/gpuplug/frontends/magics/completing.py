@@ -67,7 +67,7 @@ class Offering:
     def _values(self, option: Option | None, typed: str) -> list[str]:
         """Return what fits as the last of the values, which commas part."""
         head, comma, piece = typed.rpartition(",")
-        found: Iterable[str] = ()
+        found: Iterable[str] = option.choices if option and not comma else ()
         if option and option.dest == "gpu":
             found = _gpus()
         elif option and option.dest == "platform":

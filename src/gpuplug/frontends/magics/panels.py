@@ -106,8 +106,8 @@ class Panel:
         return plain.text(self._kernel.service.state(), self._kernel.service.prices())
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:  # noqa: ANN401, ARG002 - IPython's protocol
+        text = {"text/plain": repr(self)}  # looks, so that the model begins with what is so now
         model = self._kernel.model
-        text = {"text/plain": repr(self)}
         if model is None:
             return text
         if hasattr(model, "_esm"):

@@ -8,8 +8,10 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gpuplug.engine.recording import is_followed
 from gpuplug.errors import GpuplugError
-from gpuplug.frontends.panel.service import failed
+from gpuplug.frontends.panel.jobs import without_lines
+from gpuplug.frontends.panel.service import elsewhere, failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,7 +74,7 @@ class Desk:
             series = {key: each for key, each in prices["series"].items() if key in used}
             self._prices = json.dumps({**prices, "items": shown, "series": series})
             self._prices_revision = prices["revision"]
-        return json.dumps(self._service.state()), self._prices
+        return json.dumps(without_lines(self._service.latest())), self._prices
 
     def told(self, _push: Push) -> None:
         """Have what has changed shown; called from any thread, changes that come together are shown once."""
@@ -98,6 +100,12 @@ class Desk:
     def _do(self, route: str, body: object) -> Answer:
         if route != "actions/cancel":
             return self._service.answer(route, body)
+        try:
+            job = self._service.running(body)
+        except GpuplugError as error:
+            return failed(error)
+        if not is_followed(job["id"]):
+            return elsewhere(job, "this kernel")
         self._cancel()
         return 200, {}
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gpuplug.engine.reconciling import Finding
-    from gpuplug.ledger import CellRow, Lease
+    from gpuplug.ledger import Caller, CellRow, Lease, Progress
     from gpuplug.types import Instance, Traits
 
 
@@ -47,10 +47,10 @@ class Known:
     the place of each platform's key.
     `since` is when each label came into the state that it is in now; `gauges` what the agents said last,
     `findings` what the reconciler did, `losses` what is to be said of results that went with their instance, by its label.
+    `callers` and `progress` go by the cell's id; a caller's path is one of the file browser.
     """
 
     now: float
-    source: str
     leases: tuple[Lease, ...] | None
     cells: tuple[CellRow, ...] = ()
     ledger_failure: Failure | None = None
@@ -62,3 +62,5 @@ class Known:
     operations: tuple[Mapping[str, Any], ...] = ()
     findings: Mapping[str, Finding] = field(default_factory=dict)
     losses: Mapping[str, str] = field(default_factory=dict)
+    callers: Mapping[str, Caller] = field(default_factory=dict)
+    progress: Mapping[str, Progress] = field(default_factory=dict)

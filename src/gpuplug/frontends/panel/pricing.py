@@ -99,8 +99,9 @@ class Pricing:
         before, gpus = self._shown, self._gpus
         try:
             # First what is there from before, with its age; what was never asked is asked now.
-            board = self._engine.prices(options_of(gpus), self._period if before.body else _OLDEST_S)
-            after = self._read(before, board, gpus)
+            options = options_of(gpus)
+            board = self._engine.prices(options, self._period if before.body else _OLDEST_S)
+            after = self._read(before, board, gpus, options)
         except Exception as error:  # noqa: BLE001 - nobody above a thread would ever tell the user
             failure = Failure.of(error, before.failure, self._now())
             changed = before.failure is None or before.failure.error.message != failure.error.message
@@ -112,9 +113,9 @@ class Pricing:
         same = before.failure is None and before.board is not None and before.board.offers == board.offers
         self._keep(after, changed=not same or self._now() - before.told >= _HEARTBEAT_S)
 
-    def _read(self, before: _Shown, board: Board, gpus: tuple[str, ...]) -> _Shown:
+    def _read(self, before: _Shown, board: Board, gpus: tuple[str, ...], options: Options) -> _Shown:
         """Return what is shown now; rows are made anew only where the offers or their history are new."""
-        now, options = self._now(), options_of(gpus)
+        now = self._now()
         history, read = before.history, before.history_read
         if gpus != before.gpus or not history or not 0 <= now - read < _HISTORY_S:
             history, read = tuple(self._engine.price_history(options)), now

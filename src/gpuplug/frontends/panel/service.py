@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Answer = tuple[int, dict[str, Any]]
 _ACCEPTED = 202
 _NO_SUCH_ROUTE = 404
+_CONFLICT = 409
 _LOOKED_AT = frozenset({*state.PARTS, "prices"})
 # The first that fits; what none fits is a provider's failure.
 _REASONS: tuple[tuple[type[GpuplugError], int, str], ...] = (
@@ -94,6 +95,10 @@ class PanelService:
         """Let no look end while `held` is true: a kernel that is busy does not hear that somebody still looks."""
         self._watcher.lookers.held = held
 
+    def find_notebooks(self, path_of: Callable[[str], str]) -> None:
+        """Name jobs' notebooks by what `path_of` returns for their files: the path in the file browser, "" when it shows them not."""
+        self._watcher.path_of = path_of
+
     def close(self) -> None:
         """End all threads; what was asked for and runs is not waited for. May be repeated."""
         self._watcher.close()
@@ -102,19 +107,26 @@ class PanelService:
         """Return the state without the prices; reads the ledger, asks nobody."""
         return self._watcher.state()
 
+    def latest(self) -> dict[str, Any]:
+        """Return the state without the prices as it was made last; asks nobody, reads nothing."""
+        return self._watcher.latest()
+
     def prices(self) -> dict[str, Any]:
         """Return the prices as they were read last; asks nobody."""
         return self._watcher.pricing.prices()
 
-    def notebook_of(self, job: str) -> str:
-        """Return the notebook of a job that runs.
+    def running(self, body: object) -> dict[str, Any]:
+        """Return the job that `body` asks to cancel, as the state shows it.
 
         Raises:
+            UsageError: it names none.
             UnknownNameError: no such job runs.
         """
+        job = bodies.word(bodies.checked(body, ("job",)), "job")
         for each in self._watcher.state()["jobs"]["items"] or ():
             if each["id"] == job and each["may"]["cancel"] is not None:
-                return str(each["notebook"])
+                found: dict[str, Any] = each
+                return found
         raise UnknownNameError("no such job runs")
 
     def answer(self, route: str, body: object) -> Answer:
@@ -220,6 +232,16 @@ class PanelService:
         finally:
             engine.close()
         return {"command": command, "text": "holds no secret; it works on this computer only, where the key file lies"}
+
+
+def elsewhere(job: Mapping[str, Any], here: str) -> Answer:
+    """Return the answer to who cancels a job that `here` cannot interrupt, and where it can be done."""
+    return _CONFLICT, {
+        "message": f"the cell runs in the notebook {job['path'] or job['notebook']}, which {here} cannot interrupt",
+        "hint": "interrupt the kernel there, or destroy the instance to end the cell",
+        "billing": "",
+        "reason": "usage",
+    }
 
 
 def failed(error: GpuplugError) -> Answer:

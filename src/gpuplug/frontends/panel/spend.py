@@ -51,6 +51,7 @@ def _lot(now: float, leases: Sequence[Lease], standing: Standing) -> dict[str, A
     month, _ = PERIODS["month"](now)
     day_limit, month_limit = standing.of("day"), standing.of("month")
     billing = [lease for lease in leases if lease.billing]
+    spent = [(lease, lease.cost(now, days[0][0])) for lease in leases]
     return {
         "usd_per_hour": usd(sum((lease.rate for lease in billing), ZERO)),
         "today_usd": usd(_sum(leases, now, days[-1][0])),
@@ -58,8 +59,8 @@ def _lot(now: float, leases: Sequence[Lease], standing: Standing) -> dict[str, A
         "budget_day_usd": usd(day_limit.amount if day_limit else None),
         "budget_month_usd": usd(month_limit.amount if month_limit else None),
         "by_day": [_day(leases, begin, min(now, end)) for begin, end in days],
-        "by_gpu": _by(leases, now, "gpu", lambda lease: lease.gpu),
-        "by_notebook": _by(leases, now, "notebook", lambda lease: lease.notebook),
+        "by_gpu": _by(spent, "gpu", lambda lease: lease.gpu),
+        "by_notebook": _by(spent, "notebook", lambda lease: lease.notebook),
         "pods": len(billing),
         "at": moment(now),
     }
@@ -75,11 +76,10 @@ def _day(leases: Sequence[Lease], begin: float, end: float) -> dict[str, Any]:
     return {"day": dt.datetime.fromtimestamp(begin, dt.timezone.utc).astimezone().date().isoformat(), "usd": usd(spent)}
 
 
-def _by(leases: Sequence[Lease], now: float, name: str, group: Callable[[Lease], str]) -> list[dict[str, Any]]:
+def _by(spent: Sequence[tuple[Lease, Money]], name: str, group: Callable[[Lease], str]) -> list[dict[str, Any]]:
     """Return what each group has cost in the shown days, the dearest first."""
-    since, _ = shown_days(now)[0]
     sums: dict[str, Money] = {}
-    for lease in leases:
-        sums[group(lease)] = sums.get(group(lease), ZERO) + lease.cost(now, since)
-    spent = sorted(sums.items(), key=lambda pair: (-pair[1].micros, pair[0]))
-    return [{name: text(what), "usd": usd(amount)} for what, amount in spent if amount.micros]
+    for lease, amount in spent:
+        sums[group(lease)] = sums.get(group(lease), ZERO) + amount
+    dearest = sorted(sums.items(), key=lambda pair: (-pair[1].micros, pair[0]))
+    return [{name: text(what), "usd": usd(amount)} for what, amount in dearest if amount.micros]

@@ -5,27 +5,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gpuplug.engine.contacts import IN_TOUCH_S
-from gpuplug.engine.recording import RUNNING
 from gpuplug.errors import GpuplugError
 from gpuplug.frontends.panel import alerts, spend
-from gpuplug.frontends.panel.fields import moment, text, trouble, usd
+from gpuplug.frontends.panel.fields import moment, trouble
+from gpuplug.frontends.panel.jobs import jobs
 from gpuplug.frontends.panel.known import Failure
 from gpuplug.frontends.panel.pods import pods
-from gpuplug.ledger import FINAL
 from gpuplug.providers import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gpuplug.frontends.panel.known import Known
-    from gpuplug.ledger import CellRow, Lease
     from gpuplug.types import Traits
 
 VERSION = 1
 PARTS = ("platforms", "pods", "jobs", "spend", "alerts", "operations")
 _STALE_PODS_S = 60.0
-_JOBS = 100
 # What grows by itself, or only says when it was looked at: no change that anybody must be told.
 _RUNNING = frozenset({"at", "cost_usd", "cost_at", "checked", "lease_ends", "today_usd", "month_usd"})
 _RUNNING_LISTS = frozenset({"by_day", "by_gpu", "by_notebook"})
@@ -36,16 +32,16 @@ def parts(known: Known) -> dict[str, dict[str, Any]]:
     return {
         "platforms": _part(_platforms(known), known.now),
         "pods": _pods(known),
-        "jobs": _part(_jobs(known), known.now if known.leases is not None else None, failure=known.ledger_failure),
+        "jobs": _part(jobs(known), known.now if known.leases is not None else None, failure=known.ledger_failure),
         "spend": _spend(known),
         "alerts": _part(alerts.alerts(known), known.now),
         "operations": _part(list(known.operations), known.now),
     }
 
 
-def whole(known: Known, made: Mapping[str, dict[str, Any]], revision: int) -> dict[str, Any]:
+def whole(now: float, source: str, made: Mapping[str, dict[str, Any]], revision: int) -> dict[str, Any]:
     """Return the state with its parts as they were made."""
-    return {"version": VERSION, "now": moment(known.now), "source": known.source, "revision": revision, **made}
+    return {"version": VERSION, "now": moment(now), "source": source, "revision": revision, **made}
 
 
 def fingerprint(part: object) -> str:
@@ -96,38 +92,6 @@ def _spend(known: Known) -> dict[str, Any]:
         return _part(spend.figures(known), at, failure=known.ledger_failure, name="figures")
     except GpuplugError as error:
         return _part(None, None, failure=Failure(error, known.now), name="figures")
-
-
-def _jobs(known: Known) -> list[dict[str, Any]] | None:
-    if known.leases is None:
-        return None
-    leases = {lease.label: lease for lease in known.leases}
-    newest = sorted(known.cells, key=lambda cell: -cell.started)[:_JOBS]
-    return [_job(cell, leases.get(cell.label), known.now) for cell in newest]
-
-
-def runs(cell: CellRow, lease: Lease | None, now: float) -> bool:
-    """Tell whether a kernel of this computer is in touch with the machine on which it said that the cell runs."""
-    if cell.status != RUNNING or lease is None or lease.state in FINAL or lease.contact is None:
-        return False
-    return now - lease.contact <= IN_TOUCH_S
-
-
-def _job(cell: CellRow, lease: Lease | None, now: float) -> dict[str, Any]:
-    followed = runs(cell, lease, now)
-    unsettled = cell.status == RUNNING
-    return {
-        "id": cell.id,
-        "pod": cell.label,
-        "notebook": text(cell.notebook),
-        "started": moment(cell.started),
-        "ended": None if unsettled else moment(cell.started + cell.seconds),
-        "seconds": None if unsettled else round(cell.seconds, 3),
-        "state": "unknown" if unsettled and not followed else text(cell.status),
-        "cost_usd": None if unsettled else usd(cell.cost),
-        "simulated": lease.simulated if lease else None,
-        "may": {"cancel": {} if followed else None},
-    }
 
 
 def _platforms(known: Known) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from gpuplug import config
 from gpuplug.engine.reconciling import Finding, Reaper
 from gpuplug.engine.resting import late_losses
 from gpuplug.errors import GpuplugError, UnknownNameError
-from gpuplug.frontends.panel import pricing, state
+from gpuplug.frontends.panel import jobs, pricing, state
 from gpuplug.frontends.panel.asking import Asker
 from gpuplug.frontends.panel.fields import moment, text
 from gpuplug.frontends.panel.known import Failure, Known, Listing
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gpuplug.types import Clock, Traits
 
 TICK_S = 1.0  # how often the ledger is looked at while somebody looks
+_MADE_ANEW_S = 5.0
 _IDLE_S = 60.0  # how often open instances are reconciled when nobody does
 _PODS_S = 10.0
 _SIMULATED_S = 1.0  # a market on this computer may be asked more often
@@ -79,6 +80,8 @@ class Watcher:
         self.pricing = Pricing(self._pricer, clock, self._tell_prices, self.wake)
         self._listers: dict[str, Engine] = {}
         self.lookers = Lookers(clock)
+        # Where the file browser shows a notebook's file; "" where it does not.
+        self.path_of: Callable[[str], str] = lambda _file: ""
         self._lock = threading.RLock()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._listings: dict[str, Listing] = {}
@@ -96,6 +99,8 @@ class Watcher:
         self._prints: dict[str, str] = {}
         self._revision = 0
         self._pushed = 0.0
+        self._basis: object = None
+        self._looked = _NEVER
         self._thread = threading.Thread(target=self._run, name="gpuplug-panel", daemon=True)
 
     def start(self) -> None:
@@ -130,8 +135,16 @@ class Watcher:
     def state(self) -> dict[str, Any]:
         """Return the whole state as it is now, without the prices; reads the ledger."""
         with self._lock:
-            known = self._look()
-            return state.whole(known, self._parts, self._revision)
+            self._look()
+            return self.latest()
+
+    def latest(self) -> dict[str, Any]:
+        """Return the whole state as it was made last, a few seconds ago while somebody looks; made now when it never was."""
+        with self._lock:
+            if not self._parts:
+                self._look()
+            now = self._clock.now().timestamp()
+            return state.whole(now, self._source, self._parts, self._revision)
 
     def open_lease(self, label: str) -> Lease:
         """Return an instance of this computer that is not proven gone.
@@ -147,15 +160,32 @@ class Watcher:
     def _run(self) -> None:
         while not self._stop.is_set():
             with self._lock:
-                self._look()
+                self._look_again()
             self._ask()
             self._wake.wait(TICK_S if self._active() else _IDLE_S)
             self._wake.clear()
 
+    def _look_again(self) -> None:
+        """Look, unless nothing was written, listed or asked for since; what only time changes is made anew now and then."""
+        try:
+            basis: object = (
+                self._looker.ledger.version(),
+                {name: replace(each, at=None) for name, each in self._listings.items()},
+                tuple(self._traits),
+                self._keys(),
+                self._operations(),
+                dict(self._findings),
+            )
+        except GpuplugError:
+            basis = None
+        if basis is None or basis != self._basis or not 0 <= self._clock.monotonic() - self._looked < _MADE_ANEW_S:
+            self._basis, self._looked = basis, self._clock.monotonic()
+            self._look()
+
     def _active(self) -> bool:
         return bool(self.lookers.parts()) or any(row["state"] == "running" for row in self._operations())
 
-    def _look(self) -> Known:
+    def _look(self) -> None:
         """Look into the ledger, make the parts, and tell what has changed."""
         known = self._known()
         self._since = {
@@ -169,7 +199,6 @@ class Watcher:
         self._parts, self._prints = made, prints
         if changed or due:
             self._push(known.now, {name: made[name] for name in (changed or {"spend", "pods"})})
-        return known
 
     def _push(self, now: float, parts: dict[str, dict[str, Any]]) -> None:
         self._revision += 1
@@ -185,7 +214,6 @@ class Watcher:
         leases, cells = self._read_ledger(now)
         return Known(
             now,
-            self._source,
             leases,
             cells,
             self._ledger_failure,
@@ -197,6 +225,7 @@ class Watcher:
             self._operations(),
             dict(self._findings),
             self._losses(now),
+            *jobs.at_work(self._looker.ledger, shown_days(now)[0][0], self.path_of),
         )
 
     def _losses(self, now: float) -> dict[str, str]:

@@ -18,6 +18,8 @@ from gpuplug.frontends.notebooks import notebook_name
 from gpuplug.frontends.server.handlers import ROUTES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpuplug.engine import Engine
     from gpuplug.frontends.panel.service import Answer, PanelService
     from gpuplug.frontends.panel.watching import Push
@@ -84,6 +86,7 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
         from gpuplug.types import SystemClock  # noqa: PLC0415 - likewise
 
         service = PanelService(self._open_engine, "server", SystemClock(), self._notebook, self._told)
+        service.find_notebooks(self._path)
         # What was imported until now stays. Looking through all of it for garbage holds up the event loop for a tenth of
         # a second each time, and whoever makes 10,000 offers has Python look often.
         gc.freeze()
@@ -107,6 +110,13 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
         folder = self.serverapp.kernel_manager.cwd_for_path(path.strip("/"))
         return notebook_name(Path(folder) / PurePosixPath(path).name)
 
+    def _path(self, file: str) -> str:
+        """Return the path of a notebook's file in the file browser; "" when it does not show it."""
+        try:
+            return Path(file).relative_to(self.serverapp.root_dir).as_posix() if file else ""
+        except ValueError:
+            return ""
+
     def _told(self, push: Push) -> None:
         """Have the loop emit a change; called from another thread."""
         data = {
@@ -121,21 +131,34 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
     def _emit(self, data: dict[str, Any]) -> None:
         self.serverapp.event_logger.emit(schema_id=SCHEMA_ID, data=data)
 
-    async def cancel(self, body: object) -> Answer:
-        """Interrupt the kernel of this server that runs a job."""
-        notebook, refusal = await asyncio.get_running_loop().run_in_executor(self.executor, self._job, body)
+    async def cancel(self, body: object, wanted: Callable[[], bool]) -> Answer:
+        """Interrupt the kernel of this server that runs a job, unless nobody waits for that any more."""
+        job, refusal = await asyncio.get_running_loop().run_in_executor(self.executor, self._job, body)
         if refusal is not None:
             return refusal
-        for session in await ensure_async(self.serverapp.session_manager.list_sessions()):
-            if session["kernel"] and session["path"] and self._name(session["path"]) == notebook:
-                await ensure_async(self.serverapp.kernel_manager.interrupt_kernel(session["kernel"]["id"]))
-                return 200, {}
-        return 409, {
-            "message": "no kernel of this server runs it: it cannot be interrupted from here",
-            "hint": "destroy the instance to end it",
-            "billing": "",
-            "reason": "usage",
-        }
+        sessions = await ensure_async(self.serverapp.session_manager.list_sessions())
+        kernel = next((each["kernel"]["id"] for each in sessions if self._runs(each, job)), None)
+        if kernel is None:
+            return await asyncio.get_running_loop().run_in_executor(self.executor, self.elsewhere, job)
+        # Who has given up has interrupted the kernel by another way, and a second interrupt would leave the cell running.
+        if wanted():
+            await ensure_async(self.serverapp.kernel_manager.interrupt_kernel(kernel))
+        return 200, {}
+
+    def _runs(self, session: dict[str, Any], job: dict[str, Any]) -> bool:
+        """Tell whether it is the session's kernel that runs the job; its notebook may have another name by now."""
+        if not session["kernel"]:
+            return False
+        if job["kernel"]:
+            return bool(session["kernel"]["id"] == job["kernel"])
+        return bool(session["path"]) and self._name(session["path"]) == job["notebook"]
+
+    @staticmethod
+    def elsewhere(job: dict[str, Any]) -> Answer:
+        """Return what to say of a job of no kernel here; not to be asked for on the event loop."""
+        from gpuplug.frontends.panel import service  # noqa: PLC0415 - the server's start must not pay for it
+
+        return service.elsewhere(job, "this Jupyter server")
 
     @staticmethod
     def failed(error: GpuplugError) -> Answer:
@@ -151,11 +174,9 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
 
         return fields.encoded(body)
 
-    def _job(self, body: object) -> tuple[str, Answer | None]:
-        """Return the notebook of the job that `body` names, or why there is none."""
-        from gpuplug.frontends.panel import bodies  # noqa: PLC0415 - the server's start must not pay for it
-
+    def _job(self, body: object) -> tuple[dict[str, Any], Answer | None]:
+        """Return the job that `body` names, or why there is none."""
         try:
-            return self.service.notebook_of(bodies.word(bodies.checked(body, ("job",)), "job")), None
+            return self.service.running(body), None
         except GpuplugError as error:
-            return "", self.failed(error)
+            return {}, self.failed(error)

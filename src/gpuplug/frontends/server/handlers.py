@@ -93,11 +93,18 @@ class PostHandler(_Handler):
 class CancelHandler(_Handler):
     """Interrupts the kernel that runs a job, as the interrupt button does."""
 
+    left = False
+
+    def on_connection_close(self) -> None:
+        """Note that nobody waits for the answer any more."""
+        self.left = True
+        super().on_connection_close()
+
     @web.authenticated
     @authorized("execute")
     async def post(self) -> None:
         """Interrupt it, or say why not."""
-        status, answer = await self.panel.cancel(self.body())
+        status, answer = await self.panel.cancel(self.body(), lambda: not self.left)
         self.reply(status, json.dumps(answer))
 
 
