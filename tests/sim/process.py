@@ -17,7 +17,7 @@ from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.linking import Linking, Live
 from gpuplug.engine.quoting import Quote, Quoting
 from gpuplug.engine.reconciling import Reconciler
-from gpuplug.errors import GpuplugError, NotReadyError
+from gpuplug.errors import GpuplugError, LinkError, NotReadyError
 from gpuplug.providers import Access, Provider
 from gpuplug.providers.runpod import RunpodProvider
 from gpuplug.providers.vast import VastProvider
@@ -94,6 +94,8 @@ class Line:
 
     def request(self, what: str, header: dict[str, float] | None = None) -> Reply:
         """Tell the switch a new hard end, as the agent does; no results wait here."""
+        if not self.alive:
+            raise LinkError("the connection is lost")
         if what == "unfetched":
             return Reply({"ok": True}, b"[]")
         assert what == "terms", f"nothing else is asked of a machine here: {what}"
