@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -119,7 +120,12 @@ class Kernel:
 
     def __init__(self, home: Path, folder: Path, **more: str) -> None:
         folder.mkdir(exist_ok=True)
-        self._manager = KernelManager(kernel_name="python3", transport="ipc", ip=str(home / f"ipc-{folder.name}"))
+        self._manager = KernelManager(
+            kernel_name="python3",
+            transport="ipc",
+            ip=str(home / f"ipc-{folder.name}"),
+            connection_file=str(home / f"kernel-{folder.name}.json"),
+        )
         self._begun = ""
         self._killed = False
         self._manager.start_kernel(cwd=str(folder), env=environment(home, **more))
@@ -246,6 +252,12 @@ class Kernel:
         """End the process at once, as a crash does."""
         self._manager.shutdown_kernel(now=True)
         self._killed = True
+
+    def start_anew(self) -> None:
+        """Have the process crash, and another take its place under the same id, as a server does."""
+        os.kill(self._manager.provisioner.pid, signal.SIGKILL)
+        self._manager.restart_kernel(now=True)
+        self._client.wait_for_ready(timeout=CELL_S)
 
     def close(self) -> None:
         """Destroy what the notebook rented and end the kernel."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
     from multiprocessing.synchronize import Lock
 
-WORKERS = 20  # they mostly wait
+WORKERS = 24  # they mostly wait
 _seeds: list[Synchronized[int]] = []  # the next one and the end, shared by all workers
 _turns: list[Lock] = []
 

@@ -8,10 +8,11 @@ import pytest
 from test_ledger import lease
 
 from gpuplug.engine.progress import FIRST_S, PAUSE_S, Notes
-from gpuplug.engine.recording import follow, is_followed
+from gpuplug.engine.recording import follow, is_followed, left_behind
 from gpuplug.errors import DetachedError, LinkError
-from gpuplug.ledger import Caller, Ledger, Progress
+from gpuplug.ledger import Caller, CellRow, Ledger, Progress
 from gpuplug.testing import FakeClock
+from gpuplug.types import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +115,26 @@ def test_who_runs_a_cell_is_known_from_its_begin_on(ledger: Ledger, clock: FakeC
         assert is_followed(notes.cell)
         assert ledger.progress.callers(0.0) == {notes.cell: BY}
     assert not is_followed(notes.cell)
+
+
+def test_what_an_earlier_process_of_a_kernel_ran_is_followed_by_nobody_and_what_others_run_is_left_alone(
+    ledger: Ledger,
+) -> None:
+    def cell(name: str, status: str, caller: Caller | None) -> None:
+        ledger.record_cell(CellRow(name, "gp-1", "nb", 1.0, 0.0, ZERO, status), caller=caller)
+
+    cell("own", "running", BY)
+    cell("done", "ok", BY)
+    cell("others", "running", Caller("k2", "/work/train.ipynb"))
+    cell("unknown", "running", Caller())
+    left_behind(ledger, BY.kernel)
+    left_behind(ledger, "")
+    assert {row.id: row.status for row in ledger.cells()} == {
+        "own": "left running",
+        "done": "ok",
+        "others": "running",
+        "unknown": "running",
+    }
 
 
 @pytest.mark.parametrize(

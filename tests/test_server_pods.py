@@ -254,6 +254,18 @@ def test_a_cancel_that_was_given_up_before_the_server_came_to_it_interrupts_noth
         said.result(WAIT_S)
 
 
+def test_a_cell_whose_kernel_died_and_was_started_anew_is_left_running_with_the_way_back_to_it(place: Place) -> None:
+    with kernel(place.home, "anew", **place.shop.env) as notebook:
+        notebook.begin(LOCAL.replace("begun", "busy"))
+        place.server.until(lambda: running(place, "anew-"))
+        (job,) = running(place, "anew-")
+        notebook.start_anew()
+        notebook.run("%load_ext gpuplug\n%gpu status")
+        now = next(each for each in place.server.state()["jobs"]["items"] if each["id"] == job["id"])
+        assert (now["state"], now["may"]["cancel"], now["ended"]) == ("left running", None, None)
+        assert now["may"]["attach"]["command"].startswith("%gpu start ")
+
+
 def test_a_cell_of_no_kernel_of_this_server_is_said_to_be_elsewhere_and_goes_on(place: Place) -> None:
     with kernel(place.home, "far", **place.shop.env) as notebook:
         notebook.begin(LOCAL.replace("begun", "busy"))

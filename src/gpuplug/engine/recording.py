@@ -71,6 +71,18 @@ def _keep(ledger: Ledger, row: CellRow, caller: Caller | None = None) -> None:
         ledger.record_cell(row, durable=False, caller=caller)
 
 
+def left_behind(ledger: Ledger, kernel: str) -> None:
+    """Keep that the cells which an earlier process of this kernel ran are followed by nobody: that process is gone.
+
+    A ledger that cannot be used stops nothing; whatever needs it will say so.
+    """
+    with contextlib.suppress(LedgerError):
+        gone = {cell for cell in ledger.progress.called_by(kernel, RUNNING) if not is_followed(cell)} if kernel else ()
+        for row in ledger.cells() if gone else ():
+            if row.id in gone:
+                _keep(ledger, replace(row, status=LEFT))
+
+
 def settled(ledger: Ledger, lease: Lease, ran: Ran) -> None:
     """Keep how a cell has ended that nobody saw end, now that its results are here; a ledger that cannot be written stops nothing."""
     with contextlib.suppress(LedgerError):

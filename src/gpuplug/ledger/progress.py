@@ -45,6 +45,11 @@ class ProgressBook(Pages):
         rows = self._reading("SELECT cell, kernel, path FROM callers JOIN cells ON id = cell WHERE started >= ?", since)
         return {cell: Caller(kernel, path) for cell, kernel, path in rows}
 
+    def called_by(self, kernel: str, status: str) -> list[str]:
+        """Return the ids of the cells with this status that a kernel has run."""
+        query = "SELECT id FROM callers JOIN cells ON id = cell WHERE kernel = ? AND status = ?"
+        return [cell for (cell,) in self._reading(query, kernel, status)]
+
     def keep(self, label: str, progress: Progress) -> None:
         """Write down how far the cell on the instance called `label` is. May be repeated: the last one counts."""
         row = (label, progress.cell, progress.at, progress.phase, progress.done, progress.total, progress.line)

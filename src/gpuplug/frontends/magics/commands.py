@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuplug import config
 from gpuplug.engine import Engine
+from gpuplug.engine.recording import left_behind
 from gpuplug.engine.watching import Watch
 from gpuplug.errors import GpuplugError, LedgerError, RemoteError
 from gpuplug.frontends import verbs
@@ -45,6 +46,7 @@ class Commands:
         self._shell = shell
         self.engine = Engine(notebook_id(shell), Path.cwd())
         self.engine.caller = Caller(kernel_id(), str(notebook_file(shell) or ""))
+        left_behind(self.engine.ledger, self.engine.caller.kernel)
         self.watch = Watch(config.home())
         self.engine.beside = self._look_after_what_bills  # a first cell may run for hours
         self._told_where = False
