@@ -45,9 +45,10 @@ def test_a_running_cell_shows_its_own_bar_and_one_that_was_left_the_way_back_to_
 
     sidebar.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex = 2")
     command(sidebar, "notebook:run-cell")
-    expect(cells.nth(2)).to_contain_text("goes on", timeout=60_000)
+    shown = cells.nth(2).locator(".jp-OutputArea")
+    expect(shown).to_contain_text("goes on", timeout=60_000)
     sidebar.evaluate(INTERRUPT)
-    expect(cells.nth(2)).to_contain_text("interrupt again", timeout=30_000)
+    expect(shown).to_contain_text("interrupt again", timeout=30_000)
     sidebar.evaluate(INTERRUPT)
     expect(job).to_contain_text("left running", timeout=60_000)
     sidebar.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")

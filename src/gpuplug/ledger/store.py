@@ -94,8 +94,8 @@ class Ledger:
 
     @property
     def prices(self) -> prices.PriceBook:
-        """The pages about prices."""
-        return prices.PriceBook(self._write, self._query)
+        """The pages about prices; a power cut may lose what was written last, and it is asked for again."""
+        return prices.PriceBook(functools.partial(self._write, durable=False), self._query)
 
     @property
     def gauges(self) -> gauges.GaugeBook:
