@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,6 +86,21 @@ def test_an_instance_that_comes_up_after_it_was_given_up_is_found_and_ended(stan
     assert (reopened.state, reopened.instance_id, reopened.billing) == (State.DESTROYING, "1", True)
     assert stand.cloud.alive == []
     assert stand.destroy(reopened).state is State.GONE
+
+
+def test_it_is_found_also_when_it_was_given_up_by_a_clock_a_year_behind(stand: Stand) -> None:
+    stand.cloud.launch_error, stand.cloud.launch_works_anyway, stand.cloud.lag_s = lost_reply(), True, 600
+    with pytest.raises(UnknownOutcomeError):
+        stand.rent()
+    (lease,) = stand.ledger.open_leases()
+    stand.clock.advance(120)
+    right = stand.clock.now()
+    stand.clock.set_wall(right - dt.timedelta(days=365))
+    assert stand.destroy(lease).state is State.FAILED
+    stand.clock.set_wall(right)
+    stand.clock.advance(600)
+    (reopened,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+    assert (reopened.state, reopened.instance_id) == (State.DESTROYING, "1")
 
 
 def test_what_ended_by_itself_while_nobody_looked_is_charged_to_its_hard_end_at_most(stand: Stand) -> None:

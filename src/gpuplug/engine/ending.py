@@ -194,14 +194,19 @@ class Ending:
 
     def _never_made(self, lease: Lease, note: str) -> Lease:
         self._forget_keys(lease)
-        return self._ledger.move(lease.label, State.FAILED, ended=self._now(), note=note)
+        return self._ledger.move(lease.label, State.FAILED, ended=self._ended(lease), note=note)
 
     def _gone(self, lease: Lease) -> Lease:
         self._forget_keys(lease)
         # What ended by itself while nobody looked ended at its hard end at the latest.
         latest = lease.hard_end + BUDGET_SLACK_S
         by_itself = lease.hard_s and lease.state is not State.DESTROYING
-        return self._ledger.move(lease.label, State.GONE, ended=min(self._now(), latest) if by_itself else self._now())
+        ended = self._ended(lease)
+        return self._ledger.move(lease.label, State.GONE, ended=min(ended, latest) if by_itself else ended)
+
+    def _ended(self, lease: Lease) -> float:
+        """Return now, but not before it was rented: by a clock that is behind, the week in which it may come up late were over."""
+        return max(self._now(), lease.created)
 
     def _now(self) -> float:
         return self._clock.now().timestamp()
