@@ -56,7 +56,7 @@ def leave(nb: Notebook, line: str, monkeypatch: pytest.MonkeyPatch, source: str 
     """Run a cell whose process dies before anything has come home; another kernel takes its place."""
     with monkeypatch.context() as dying:
         dying.setattr("gpuplug.engine.running.bring_home", lambda *_: [])
-        dying.setattr("gpuplug.engine.unfetched.fetched", lambda *_: None)
+        dying.setattr("gpuplug.engine.fetching.fetched", lambda *_: None)
         nb.run(source, line)
     nb.engine.close()
     nb.engine = Engine(nb.engine.notebook, nb.root)

@@ -10,7 +10,7 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from gpuplug import config
-from gpuplug.engine import consent, refused, resting, unfetched
+from gpuplug.engine import consent, refused, resting
 from gpuplug.engine.acquiring import Acquiring
 from gpuplug.engine.budgets import Budgets
 from gpuplug.engine.guarding import Guard, told
@@ -131,7 +131,7 @@ class Engine:
 
         The caller raises `Ran.failure` after it has shown what came home.
         """
-        from gpuplug.engine import planning  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import fetching, planning  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         planning.guard(plan, talk)
         for note in plan.notes:
@@ -139,11 +139,11 @@ class Engine:
         live = self.up(plan.options, talk)
         self.beside()
         with self._guard.using(live):
-            unfetched.catch_up(live, self.ledger, plan.options, talk)
+            fetching.catch_up(live, self.ledger, plan.options, talk)
             return self._run_on(live, plan, talk)
 
     def _run_on(self, live: Live, plan: Plan, talk: Talk) -> Ran:
-        from gpuplug.engine import progress, proving, recording, running  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.engine import fetching, progress, proving, recording, running  # noqa: PLC0415 - `%load_ext` must not pay for it
 
         ends, live.mark = plan.options.down, live.meter.passed
         try:
@@ -156,7 +156,7 @@ class Engine:
                 if ran.status == "died" and live.lease.bid.micros:
                     proving.check_not_preempted(live.lease, live.provider, self.clock)
                 running.bring_home(live, plan.options, ran, talk)
-                unfetched.fetched(live, self.ledger, ran.id)
+                fetching.fetched(live, self.ledger, ran.id)
                 recording.Recording(self.ledger, self.budgets, self.notebook).ended(live, ran, notes.began, talk)
             ends = ends or isinstance(ran.failure, BudgetError) or self._guard.is_lost(live, talk)
         except GpuplugError as error:
@@ -215,7 +215,7 @@ class Engine:
         return rest
 
     def start(self, options: Options, talk: Talk) -> list[Live]:
-        """Start what rests and reach what runs: COSTS MONEY. What waits there, `unfetched.fetch` brings home."""
+        """Start what rests and reach what runs: COSTS MONEY. What waits there, `fetching.fetch` brings home."""
         leases = self._inventory.to_start(options, talk.note)
         return [told(self._linked(self.provider(lease.provider), lease, options, talk), talk) for lease in leases]
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gpuplug import config
 from gpuplug.config import Limit, Standing, Terms
-from gpuplug.engine import unfetched
-from gpuplug.errors import BudgetError, ConsentError, GpuplugError, UsageError
-from gpuplug.ledger import PERIODS, BytePrices, Lease, Ledger, SpendLine, State, spend_lines, zone
+from gpuplug.errors import BudgetError, ConsentError, GpuplugError, LedgerError, UsageError
+from gpuplug.ledger import PERIODS, Allowance, BytePrices, Lease, Ledger, SpendLine, State, spend_lines, zone
 from gpuplug.types import ZERO, Money
 
 if TYPE_CHECKING:
@@ -132,8 +132,13 @@ class Budgets:
         return self.ledger.lease(lease.label).price
 
     def expect(self, live: Live, cell: str, budget: Money) -> None:
-        """Write down what the results of a cell that begins may cost while they wait."""
-        unfetched.expect(live, self.ledger, cell, budget, self._now())
+        """Write down what the results of a cell that begins may cost while they wait, so that a rest ends when that is spent.
+
+        A ledger that cannot be written stops no cell: then it is asked about the rest.
+        """
+        with contextlib.suppress(LedgerError):
+            before = self.ledger.lease(live.lease.label).cost(self._now())
+            self.ledger.waiting.expect(cell, live.lease.label, Allowance(before, budget))
 
     def change(self, changes: Mapping[str, Money | None], talk: Talk | None) -> None:
         """Set standing budgets in the user's own file, or lift one (None).

@@ -238,10 +238,10 @@ def up(engine: Engine, options: Options, talk: Talk) -> str:
 
 def start(engine: Engine, options: Options, talk: Talk) -> str:
     """Start what rests, reach it or what runs already, and bring home what waits there."""
-    from gpuplug.engine import unfetched  # noqa: PLC0415 - `%load_ext` must not pay for it
+    from gpuplug.engine import fetching  # noqa: PLC0415 - `%load_ext` must not pay for it
 
     reached = engine.start(options, talk)
-    lines = [f"{ready(live.lease)}; {unfetched.fetch(live, engine.ledger, options, talk)}" for live in reached]
+    lines = [f"{ready(live.lease)}; {fetching.fetch(live, engine.ledger, options, talk)}" for live in reached]
     return "\n".join(lines) or "nothing rests, and nothing runs"
 
 
