@@ -339,6 +339,17 @@ def test_money_is_text_and_times_are_utc_everywhere() -> None:
     assert row["cost_usd"] == "0.360000"
 
 
+@pytest.mark.parametrize("ended", [State.GONE, State.FAILED, State.STOPPED])
+def test_nothing_is_said_to_run_on_a_pod_that_has_ended_or_rests(ended: State) -> None:
+    cell = CellRow("c2", "gp-1", "train-1", NOW - 60, 0.0, Money(0), "running")
+    rests = instance(state=InstanceState.STOPPED)
+    assert pod(known(lease(busy=1), listed=(instance(),), cells=(cell,)))["runs"] == "c2"
+    what = known(
+        lease(busy=1, state=ended, ended=NOW), listed=(rests,) if ended is State.STOPPED else (), cells=(cell,)
+    )
+    assert pod(what)["runs"] is None
+
+
 def test_a_lease_is_not_said_to_end_a_pod_on_which_a_cell_runs() -> None:
     assert pod(known(lease(contact=NOW, busy=1), listed=(instance(),)))["lease_ends"] is None
 

@@ -94,7 +94,7 @@ export function Days(props: { days: readonly { day: string; usd: string }[] }) {
       {days.length > 0 && (
         <figcaption>
           <span>{days[0].day.slice(5)}</span>
-          <span>{t.__('most in a day: %1', dollars(Math.max(...amounts, 0)))}</span>
+          <span>{t.__('most in a day: %1', dollars(Math.max(...amounts, 0), 4))}</span>
           <span>{days[days.length - 1].day.slice(5)}</span>
         </figcaption>
       )}

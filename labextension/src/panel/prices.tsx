@@ -179,7 +179,7 @@ function Filters(props: { filter: IFilter; change(some: Partial<IFilter>): void;
         <input
           type="search"
           value={filter.gpu}
-          placeholder="RTX 4090"
+          placeholder={t.__('any, such as RTX 4090')}
           spellcheck={false}
           onInput={event => change({ gpu: event.currentTarget.value })}
         />
@@ -189,7 +189,7 @@ function Filters(props: { filter: IFilter; change(some: Partial<IFilter>): void;
         <input
           inputMode="decimal"
           value={filter.price}
-          placeholder="0.50"
+          placeholder={t.__('any')}
           aria-invalid={badPrice}
           title={badPrice ? t.__('%1 is no price: all are shown', filter.price) : undefined}
           onInput={event => change({ price: event.currentTarget.value })}

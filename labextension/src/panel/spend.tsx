@@ -101,7 +101,7 @@ function Purse(props: { purse: IPurse }) {
   const lines: [string, string][] = [
     [t.__('Now'), `${rate(micros(figures.usd_per_hour))}/h`],
     [t.__('Today'), dollars(today(figures, now), 4)],
-    [t.__('This month'), most === null ? dollars(month) : t.__('%1 of %2', dollars(month), dollars(most))]
+    [t.__('This month'), most === null ? dollars(month, 4) : t.__('%1 of %2', dollars(month), dollars(most))]
   ];
   return (
     <section aria-label={simulated ? t.__('make-believe money') : t.__('real money')}>

@@ -111,7 +111,7 @@ def _row(known: Known, lease: Lease | None, instance: Instance | None) -> dict[s
         "phase": text(instance.status) or None if instance and state in {"booting", "failed"} else None,
         "since": moment(since[1] if since and since[0] == state else lease.created if lease else None),
         "checked": moment(listing.at) if listing and (instance or state == "unlisted") else None,
-        "runs": _runs(known, lease),
+        "runs": _runs(known, lease, state),
         "may": _may(state, lease, instance, known.traits.get(platform)),
     }
 
@@ -182,10 +182,9 @@ def _words(state: str, lease: Lease | None, instance: Instance | None) -> str:
     return words if instance or state in _WORDS else f"{words}, as far as the ledger knows"
 
 
-def _runs(known: Known, lease: Lease | None) -> str | None:
-    if lease is None:
-        return None
-    if not lease.busy:
+def _runs(known: Known, lease: Lease | None, state: str) -> str | None:
+    """Return the cell that runs there; the ledger of an instance that has ended or rests may still name its last one."""
+    if lease is None or not lease.busy or state in {"gone", "failed", "stopped"}:
         return None
     return next((cell.id for cell in known.cells if cell.label == lease.label and cell.status == RUNNING), None)
 
