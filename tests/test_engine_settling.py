@@ -88,16 +88,17 @@ def test_an_instance_that_comes_up_after_it_was_given_up_is_found_and_ended(stan
     assert stand.destroy(reopened).state is State.GONE
 
 
-def test_it_is_found_also_when_it_was_given_up_by_a_clock_a_year_behind(stand: Stand) -> None:
+@pytest.mark.parametrize(("days_then", "days_now"), [(-365, 0), (0, 365), (0, -365)])
+def test_it_is_found_also_by_a_clock_that_is_a_year_off(stand: Stand, days_then: int, days_now: int) -> None:
     stand.cloud.launch_error, stand.cloud.launch_works_anyway, stand.cloud.lag_s = lost_reply(), True, 600
     with pytest.raises(UnknownOutcomeError):
         stand.rent()
     (lease,) = stand.ledger.open_leases()
     stand.clock.advance(120)
     right = stand.clock.now()
-    stand.clock.set_wall(right - dt.timedelta(days=365))
+    stand.clock.set_wall(right + dt.timedelta(days=days_then))
     assert stand.destroy(lease).state is State.FAILED
-    stand.clock.set_wall(right)
+    stand.clock.set_wall(right + dt.timedelta(days=days_now))
     stand.clock.advance(600)
     (reopened,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
     assert (reopened.state, reopened.instance_id) == (State.DESTROYING, "1")

@@ -44,12 +44,12 @@ class Settling(Ending):
     def reopen_late(self, provider: Provider, seen: list[Instance], say: Callable[[str], None]) -> None:
         """Take back that an instance is gone or was never made when the list shows it after all, and ask for its end.
 
-        A create whose reply was lost may come up long after its time; its keys are thrown away by then.
+        A create whose reply was lost may come up long after its time; its keys are thrown away by then. However long ago
+        that was, by whatever clock: a label is nobody else's.
         """
-        listed = {instance.label: instance for instance in seen}
-        for lease in self._ledger.leases(self._now() - TOMBSTONE_S):
-            instance = listed.get(lease.label)
-            if instance is None or lease.state not in FINAL or lease.provider != provider.name:
+        for instance in {instance.label: instance for instance in seen}.values():
+            lease = self._ledger.find(instance.label)
+            if lease is None or lease.state not in FINAL or lease.provider != provider.name:
                 continue
             say(
                 f"#{instance.id} {lease.gpu} {provider.name} is listed though it was taken as {lease.state.value}: ending it"

@@ -267,10 +267,15 @@ class Ledger:
 
     def lease(self, label: str) -> Lease:
         """Return one lease by its label."""
-        found = self._leases("label=?", label)
-        if not found:
+        found = self.find(label)
+        if found is None:
             raise LedgerError(f"no lease {label!r} in {self.path}")
-        return found[0]
+        return found
+
+    def find(self, label: str) -> Lease | None:
+        """Return one lease by its label; None when there is none."""
+        found = self._leases("label=?", label) if self.exists else []
+        return found[0] if found else None
 
     def open_leases(self) -> list[Lease]:
         """Return every lease that is not proven gone, oldest first."""
