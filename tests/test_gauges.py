@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SMI = """#!/bin/sh
+while [ ! -e "$0.ready" ]; do sleep 0.05; done
 echo "NVIDIA GeForce RTX 4090, 93, 20100, 24564, 71, 320.50"
 echo "NVIDIA A100-SXM4, 80GB, [N/A], 10, 81920, 40, [Not Supported]"
 """
@@ -39,6 +40,7 @@ def test_the_agent_tells_what_the_driver_says_and_no_answer_waits_for_it(tmp_pat
         home.more["PATH"] = f"{smi.parent}:{home.environ()['PATH']}"
         bulk = home.bulk()
         assert bulk.ask("ping")[0]["gauges"] is None
+        smi.with_name("nvidia-smi.ready").touch()
         told: list[dict[str, Any]] = []
 
         def is_told() -> bool:

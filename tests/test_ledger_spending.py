@@ -113,6 +113,7 @@ def test_nothing_is_lost_or_counted_twice_across_a_midnight(zone: str, found: li
 
 @given(st.sampled_from(STARTS), st.floats(-400 * DAY, 400 * DAY))
 @example(STARTS[0], 0.0)
+@example(STARTS[0], -1.6e-07)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_days_and_months_follow_each_other_without_a_gap(zone: str, start: dt.datetime, shift: float) -> None:
     at = start.timestamp() + shift

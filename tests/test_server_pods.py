@@ -146,8 +146,8 @@ def test_a_pod_rests_starts_again_and_lives_longer_and_each_button_says_what_bil
     assert rests["may"]["start"]["usd_per_hour"] == pod["usd_per_hour"]
     assert [each["kind"] for each in place.server.state()["alerts"]["items"]] == ["stopped"]
     assert place.act("start", id=pod["id"])["state"] == "done"
-    assert place.pod(pod["id"])["state"] == "running"
-    assert place.server.state()["alerts"]["items"] == []
+    place.server.until(lambda: place.pod(pod["id"])["state"] == "running")
+    place.server.until(lambda: place.server.state()["alerts"]["items"] == [])
 
 
 def test_the_ssh_command_reaches_the_pod_and_accepts_no_other_host_key(place: Place) -> None:

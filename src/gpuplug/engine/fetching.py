@@ -6,8 +6,7 @@ import contextlib
 import json
 from typing import TYPE_CHECKING
 
-from gpuplug.engine import recording
-from gpuplug.engine.running import Ran, Show, bring_home
+from gpuplug.engine import recording, running
 from gpuplug.errors import AgentError, GpuplugError, LedgerError, LinkError
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> str:
     if waiting:
         talk.note(f"bringing home what {len(waiting)} earlier cell{'s' if len(waiting) > 1 else ''} left there")
     files = 0
-    cells = {cell: Ran(cell) for cell in waiting}
-    shows = {cell: Show(live, ran, talk) for cell, ran in cells.items()}
+    cells = {cell: running.Ran(cell) for cell in waiting}
+    shows = {cell: running.Show(live, ran, talk) for cell, ran in cells.items()}
     while any(ran.status == "unknown" for ran in cells.values()):
         event = live.session.next_event(_QUIET_S)
         if event is None:
@@ -76,7 +75,7 @@ def fetch(live: Live, ledger: Ledger, options: Options, talk: Talk) -> str:
         if ran.status == "unknown":
             talk.note(f"cell {cell} still runs, or its output is lost")
             continue
-        files += len(bring_home(live, options, ran, talk))
+        files += len(running.bring_home(live, options, ran, talk))
         live.arrived |= ran.values
         fetched(live, ledger, cell)
         recording.settled(ledger, live.lease, ran)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 
 
 def day(at: float) -> tuple[float, float]:
@@ -24,7 +25,8 @@ def zone(at: float) -> str:
 
 
 def _local(at: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(at, dt.timezone.utc).astimezone()
+    # A moment before midnight that is shorter than a date can tell would be rounded into the next day.
+    return dt.datetime.fromtimestamp(math.floor(at), dt.timezone.utc).astimezone()
 
 
 def _midnight(date: dt.date) -> float:

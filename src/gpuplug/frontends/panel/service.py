@@ -157,11 +157,11 @@ class PanelService:
 
     def _quote(self, body: object) -> dict[str, Any]:
         found = bodies.checked(body, ("offer", "notebook"))
+        path = found.get("notebook")
+        notebook = self._name_of(path[: bodies.PATH_LIMIT] if isinstance(path, str) else "")
         offer = self._watcher.pricing.offer(bodies.word(found, "offer"))
         if offer is None:
             raise UnknownNameError("this offer is not shown here, or not any more", hint="choose another one")
-        path = found.get("notebook")
-        notebook = self._name_of(path[: bodies.PATH_LIMIT] if isinstance(path, str) else "")
         engine = self._open_engine(notebook)
         try:
             return self._quotes.make(engine, offer, notebook)
