@@ -63,13 +63,16 @@ class Lab:
         return reply.json() if reply.content else None
 
     def settle(self) -> None:
-        """End every kernel and every instance; return when nothing bills."""
+        """End every kernel and every instance, free ones too; return when nothing is left."""
         for each in self.ask("GET", "api/kernels"):
             self.ask("DELETE", f"api/kernels/{each['id']}")
-        for each in self.ask("GET", "gpuplug/state")["pods"]["items"] or []:
-            if each["billing"] and each["may"]["destroy"] is not None:
-                self.ask("POST", "gpuplug/actions/destroy", id=each["id"])
-        wait_until(lambda: self.market.meter()["billing_now"] == 0, 60)
+        for each in self._standing():
+            self.ask("POST", "gpuplug/actions/destroy", id=each["id"])
+        wait_until(lambda: self.market.meter()["billing_now"] == 0 and not self._standing(), 60)
+
+    def _standing(self) -> list[dict[str, Any]]:
+        pods = self.ask("GET", "gpuplug/state")["pods"]["items"] or []
+        return [each for each in pods if each["may"]["destroy"] is not None]
 
     def notebook(self, name: str, *cells: str) -> str:
         """Write a notebook; return its path in the file browser."""

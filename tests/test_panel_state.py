@@ -117,6 +117,13 @@ def test_an_instance_too_young_to_be_listed_is_not_taken_as_missing() -> None:
     assert pod(known(lease(state=State.BOUND, created=NOW - 5), listed=()))["state"] == "booting"
 
 
+def test_a_list_that_nobody_needs_any_more_makes_no_other_one_old() -> None:
+    gone = lease(label="gp-2", provider="local", state=State.GONE, ended=NOW - 200)
+    what = known(lease(), gone, listed=(instance(),))
+    what = replace(what, listings={**what.listings, "local": Listing(NOW - 200)})
+    assert state.parts(what)["pods"]["at"] == fields.moment(NOW - 1)
+
+
 def test_nothing_is_said_to_be_empty_before_every_platform_was_read() -> None:
     unread, read = state.parts(known())["pods"], state.parts(known(listed=()))["pods"]
     assert (unread["at"], unread["items"]) == (None, None)

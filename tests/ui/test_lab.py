@@ -25,10 +25,11 @@ LONG = "%%remote_gpu -p local\nimport time\ntime.sleep(6)"
 
 @pytest.fixture
 def settings(lab: Lab) -> Iterator[Lab]:
-    """A person's own settings of gpuplug; gone afterwards."""
+    """A person's own settings of gpuplug; gone afterwards, and what a cell ran on too."""
     own = {"cellOptions": "--gpu H100 --max-price 3", "notifyAfterSeconds": 1}
     keep(lab, own)
     yield lab
+    lab.settle()
     keep(lab, {})
 
 

@@ -11,6 +11,7 @@ from gpuplug.frontends.panel.fields import moment, trouble
 from gpuplug.frontends.panel.jobs import jobs
 from gpuplug.frontends.panel.known import Failure
 from gpuplug.frontends.panel.pods import pods
+from gpuplug.ledger import FINAL
 from gpuplug.providers import KNOWN
 
 if TYPE_CHECKING:
@@ -73,15 +74,17 @@ def _part(
 
 
 def _pods(known: Known) -> dict[str, Any]:
-    """Return the pods; they are as old as the oldest list that shows any of them."""
-    read = [listing.at for listing in known.listings.values() if listing.at is not None]
-    failures = [listing.failure for listing in known.listings.values() if listing.failure]
+    """Return the pods; they are as old as the oldest list of those that are asked for: by a key, or by what is not over."""
+    asked = {*known.keys, *(lease.provider for lease in known.leases or () if lease.state not in FINAL)}
+    listings = [listing for name, listing in known.listings.items() if name in asked]
+    read = [listing.at for listing in listings if listing.at is not None]
+    failures = [listing.failure for listing in listings if listing.failure]
     rows = pods(known)
     return _part(
         rows,
         None if rows is None else min(read, default=known.now),
         stale_after_s=_STALE_PODS_S if read else None,
-        loading=any(listing.asking for listing in known.listings.values()),
+        loading=any(listing.asking for listing in listings),
         failure=known.ledger_failure or next(iter(failures), None),
     )
 
