@@ -198,3 +198,16 @@ def test_a_spot_machine_that_stops_early_or_with_nothing_on_it_was_taken_away(
     stand.cloud.change(state=InstanceState.STOPPED, price=OFFER.stopped_price)
     stand.look()
     assert stand.ledger.lease(lease.label).state is State.READY, "the next cell is told that it was preempted"
+
+
+def test_what_rests_once_more_after_a_start_whose_process_died_is_within_the_same_budget(stand: Stand) -> None:
+    lease = resting(stand)
+    now = stand.clock.now().timestamp()
+    stand.ledger.waiting.rests(lease.label, None)
+    stand.ledger.move(lease.label, State.BOUND, begun=now, contact=now, note="")
+    assert stand.found(60) == [Found.ASKED]
+    assert stand.ledger.lease(lease.label).state is State.BOUND, "its list is old, and it may still come up"
+    (finding,) = stand.look(HOUR)
+    assert "results of nb wait on it" in finding.why
+    assert stand.found(200 * HOUR) == [Found.ALONE]
+    assert stand.found(80) == [Found.ENDING]

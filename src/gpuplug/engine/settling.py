@@ -73,11 +73,15 @@ class Settling(Ending):
             return lease
         if instance.state is InstanceState.RUNNING and instance.price != lease.price:
             self._ledger.amend(lease.label, price=instance.price)
-        if instance.state is InstanceState.STOPPED and lease.state is State.READY:
+        if instance.state is InstanceState.STOPPED and lease.state in {State.READY, State.BOUND}:
             known = self._ledger.lease(lease.label)
-            if not lease.bid.micros or self._keeps_results(known):
+            if self._was_in_use(known) and (not lease.bid.micros or self._keeps_results(known)):
                 return self._note_rest(known, instance.price)
         return self._ledger.charge(lease.label, instance.price)
+
+    def _was_in_use(self, lease: Lease) -> bool:
+        """Tell whether its switch has armed: it was reached, or it was started again by a process that has died since."""
+        return lease.state is State.READY or (lease.begun is not None and not self._early(lease))
 
     def _keeps_results(self, lease: Lease) -> bool:
         """Tell whether a spot machine that has stopped may have done so itself, with results; else it was taken away."""
