@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from providers_kit import Answer, Api, serving
 
 from gpuplug.providers._start import SelfDestroy, start_command
 from gpuplug.types import Secret, StartParams
@@ -27,12 +28,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 INSTANCE = "424242"
+OWN = f"/api/v0/instances/{INSTANCE}/"
 INSTANCE_KEY = "instance-key-0123456789abcdef"
 WAIT_S = 15.0
 SHELLS = [
     pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"{shell} is absent"), id=shell)
     for shell in ("dash", "busybox", "bash")
 ]
+
+
+@contextlib.contextmanager
+def provider() -> Iterator[Api]:
+    """Serve a provider that knows one instance, and ends it when asked."""
+    with serving() as server:
+        server.on(f"GET {OWN}", Answer({"instances": {"id": int(INSTANCE)}}))
+        server.on(f"DELETE {OWN}", Answer({"success": True}))
+        yield server
 
 
 def key_pair() -> tuple[Secret, str]:

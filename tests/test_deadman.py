@@ -14,18 +14,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from providers_kit import Answer, Api, Seen, serving
-from switch_kit import INSTANCE, INSTANCE_KEY, SHELLS, Machine, eventually, machines
+from providers_kit import Answer, Api, Seen
+from switch_kit import INSTANCE, INSTANCE_KEY, OWN, SHELLS, Machine, eventually, machines, provider
 
-OWN = f"/api/v0/instances/{INSTANCE}/"
 Make = Callable[..., Machine]
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with serving() as server:
-        server.on(f"GET {OWN}", Answer({"instances": {"id": int(INSTANCE)}}))
-        server.on(f"DELETE {OWN}", Answer({"success": True}))
+    with provider() as server:
         yield server
 
 

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from providers_kit import Answer, Api, serving
-from switch_kit import INSTANCE, Machine, machines
-from test_deadman import OWN
+from switch_kit import OWN, Machine, machines, provider
 
 from gpuplug import config
 from gpuplug.engine.consent import worst_case
@@ -19,6 +17,8 @@ from gpuplug.types import Money
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from providers_kit import Api
 
 Make = Callable[..., Machine]
 PRICE = Money(360_000)
@@ -30,9 +30,7 @@ LINES = ["--for 1m,2h", "--for 15m,30m --budget 0.05", "--for 15m,4h --budget 0.
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with serving() as server:
-        server.on(f"GET {OWN}", Answer({"instances": {"id": int(INSTANCE)}}))
-        server.on(f"DELETE {OWN}", Answer({"success": True}))
+    with provider() as server:
         yield server
 
 

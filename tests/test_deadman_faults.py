@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from providers_kit import Answer, Api, serving
-from switch_kit import INSTANCE, INSTANCE_KEY, SHELLS, Machine, eventually, machines
-from test_deadman import OWN, tools
+from switch_kit import INSTANCE, INSTANCE_KEY, OWN, SHELLS, Machine, eventually, machines
+from test_deadman import tools
 
 from gpuplug.session.messages import Timing
 

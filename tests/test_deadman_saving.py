@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from agent_kit import installed
-from providers_kit import Answer, Api, serving
-from switch_kit import INSTANCE, Machine, eventually, machines
-from test_deadman import OWN
+from switch_kit import OWN, Machine, eventually, machines, provider
+
+if TYPE_CHECKING:
+    from providers_kit import Api
 
 Make = Callable[..., Machine]
 
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with serving() as server:
-        server.on(f"GET {OWN}", Answer({"instances": {"id": int(INSTANCE)}}))
-        server.on(f"DELETE {OWN}", Answer({"success": True}))
+    with provider() as server:
         yield server
 
 

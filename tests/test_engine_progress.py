@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-BY = Caller("5b1d", "/work/train.ipynb")
+BY = Caller("5b1d", "/home/ann/train.ipynb")
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_what_an_earlier_process_of_a_kernel_ran_is_followed_by_nobody_and_what_
 
     cell("own", "running", BY)
     cell("done", "ok", BY)
-    cell("others", "running", Caller("k2", "/work/train.ipynb"))
+    cell("others", "running", Caller("k2", "/home/ann/train.ipynb"))
     cell("unknown", "running", Caller())
     left_behind(ledger, BY.kernel)
     left_behind(ledger, "")
