@@ -268,7 +268,11 @@ class Agent:
         return link
 
     def daemon_pids(self) -> list[int]:
-        return [int(file.read_text().split()[0]) for file in self.state.glob("daemon-*.pid")]
+        found = []
+        for file in self.state.glob("daemon-*.pid"):
+            with contextlib.suppress(FileNotFoundError):  # its daemon is just ending
+                found.append(int(file.read_text().split()[0]))
+        return found
 
     def stop(self) -> None:
         """End the links and the daemons, and wait until they are gone."""

@@ -55,8 +55,8 @@ def _agent_home(folder: Path) -> Iterator[Path]:
     """Yield a home for an agent; ends its daemon afterwards."""
     yield folder
     for file in (folder / ".gpuplug").glob("daemon-*.pid"):
-        pid = int(file.read_text())
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is just ending
+            os.kill(int(file.read_text()), signal.SIGTERM)
         wait_until(lambda path=file: not path.exists())  # type: ignore[misc]
 
 
