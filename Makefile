@@ -61,7 +61,7 @@ lab: .venv/lab $(FRONT) ## JupyterLab on the sandbox; containers have only root
 bench: .venv/test $(FRONT) ## speed, as ratios measured in one run; writes tests/bench/result.json
 	$(BIN)/python tests/bench/run.py
 
-colab: ## the notebooks with the package versions of a hosted notebook, and with the newest ones
+colab: ## the notebooks and the panel with the package versions of a hosted notebook, and with the newest ones
 	$(PYTHON) tests/colab/run.py
 
 # Debian ships a python3 without ensurepip, whose own venv then fails half-way.

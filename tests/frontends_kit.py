@@ -188,7 +188,8 @@ class Kernel:
         ready = dict(self._poller.poll(_POLL_MS))
         for name, channel in self._channels.items():
             if channel.socket in ready:
-                yield name, channel.get_msg(timeout=1)
+                # The channels' own way to read is a coroutine in older clients.
+                yield name, getattr(self._client, f"get_{name}_msg")(timeout=1)
 
     def begin(self, code: str) -> None:
         """Send one cell, and return when it has printed `busy`; `settle` waits for its end."""
@@ -216,7 +217,7 @@ class Kernel:
         message = self._client.session.msg("create_subshell_request", {})
         self._client.control_channel.send(message)
         try:
-            reply = self._client.control_channel.get_msg(timeout=_SUBSHELL_S)
+            reply = self._client.get_control_msg(timeout=_SUBSHELL_S)
         except queue.Empty:
             return ""
         return str(reply["content"].get("subshell_id", ""))

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from frontends_kit import ROOT, Kernel, Message, command, kernel
-from sandbox_kit import RunningMarket, market
+from frontends_kit import ROOT, Kernel, Shown, command, kernel
+from sandbox_kit import RunningMarket, market, wait_until
+from widget_kit import VIEW, answer, opened, until_offers, until_pods
 
 from gpuplug.frontends.magics.commands import notebook_file
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VIEW = "application/vnd.jupyter.widget-view+json"
 COMPONENT = "export default { render({ model, el }) { el.textContent = model.get('state'); } };"
 
 
@@ -52,12 +52,6 @@ def live(shop: RunningMarket, built: Path, home: Path) -> Iterator[Kernel]:
         yield running
 
 
-def opened(messages: list[Message]) -> dict[str, dict[str, Any]]:
-    """Return the state of each widget that was made, by the name of its model."""
-    made = [message.content for message in messages if message.kind == "comm_open"]
-    return {each["data"]["state"]["_model_name"]: {**each["data"]["state"], "comm": each["comm_id"]} for each in made}
-
-
 @pytest.fixture(scope="module")
 def widget(live: Kernel) -> dict[str, Any]:
     shown = live.run("%gpu panel")
@@ -66,14 +60,6 @@ def widget(live: Kernel) -> dict[str, Any]:
     assert display.content["data"][VIEW]["model_id"] == model["comm"]
     assert display.text.startswith("gpuplug panel, ")
     return model
-
-
-def answer(live: Kernel, widget: dict[str, Any], number: int, route: str, body: object) -> tuple[int, dict[str, Any]]:
-    """Ask as the page does and return what the kernel answers."""
-    live.send(widget["comm"], {"request": number, "route": route, "body": body})
-    live.hear(lambda data: data.get("content") == {"request": number, "taken": True})
-    said = live.hear(lambda data: data.get("content", {}).get("request") == number and "status" in data["content"])
-    return said["content"]["status"], said["content"]["body"]
 
 
 def test_the_widget_carries_the_component_and_the_state_and_nothing_secret(
@@ -90,8 +76,7 @@ def test_who_looks_is_shown_prices_and_may_ask_for_a_quote_and_rent_and_destroy(
     live: Kernel, widget: dict[str, Any], shop: RunningMarket
 ) -> None:
     assert answer(live, widget, 1, "looking", {"client": "w", "parts": ["pods", "prices"], "gpus": []})[0] == 200
-    update = live.hear(lambda data: '"items": [{' in data.get("state", {}).get("prices", ""))
-    offers = json.loads(update["state"]["prices"])["items"]
+    offers = until_offers(live)
     assert 0 < len(offers) <= 200
     status, quote = answer(live, widget, 2, "quote", {"offer": offers[0]["id"]})
     assert status == 200, quote
@@ -103,15 +88,6 @@ def test_who_looks_is_shown_prices_and_may_ask_for_a_quote_and_rent_and_destroy(
     assert answer(live, widget, 4, "actions/destroy", {"id": pod["id"]})[0] == 202
     until_pods(live, "gone")
     assert shop.meter()["billing_now"] == 0
-
-
-def until_pods(live: Kernel, state: str) -> list[dict[str, Any]]:
-    def there(data: dict[str, Any]) -> bool:
-        text = data.get("state", {}).get("state", "")
-        return any(pod["state"] == state for pod in (json.loads(text)["pods"]["items"] or ())) if text else False
-
-    pods: list[dict[str, Any]] = json.loads(live.hear(there)["state"]["state"])["pods"]["items"]
-    return pods
 
 
 def test_the_widget_is_kept_up_to_date_while_a_cell_runs(
@@ -198,6 +174,71 @@ def test_a_message_that_makes_no_sense_is_answered_or_passed_over_and_harms_noth
     assert answer(live, widget, 22, "actions/destroy", {"id": "gp-1"})[0] == 404
 
 
+RENT = "%%remote_gpu -p vast\n6 * 7"
+
+
+def renewed(shown: Shown) -> list[dict[str, Any]]:
+    """Return what the cell has put in the place of what panels showed."""
+    return [
+        message.content["data"]
+        for message in shown.of("update_display_data")
+        if message.text.startswith("gpuplug panel")
+    ]
+
+
+def test_a_notebook_that_no_page_shows_is_saved_with_the_panel_as_it_was_after_the_last_cell(
+    shop: RunningMarket, built: Path, tmp_path: Path
+) -> None:
+    with kernel(tmp_path, PYTHONPATH=str(built), **shop.env) as headless:
+        first = headless.run("import gpuplug; gpuplug.panel()")
+        (display,) = first.of("display_data")
+        assert "1 instance billing" not in display.text
+        assert renewed(headless.run("6 * 7")) == []  # nothing is new
+        rented = headless.run(RENT)
+        *_, data = renewed(rented)
+        assert "simulated: 1 instance billing" in data["text/plain"]
+        assert data[VIEW] == display.content["data"][VIEW]
+        traits = [message.content["data"].get("state", {}).get("state", "") for message in rented.of("comm_msg")]
+        assert any('"state": "running"' in each for each in traits)
+        *_, data = renewed(headless.run("%gpu down"))
+        assert "1 instance billing" not in data["text/plain"]
+
+
+def test_a_panel_that_a_page_uses_is_not_drawn_anew_under_its_hand_and_is_text_once_it_is_closed(
+    shop: RunningMarket, built: Path, tmp_path: Path
+) -> None:
+    with kernel(tmp_path, PYTHONPATH=str(built), **shop.env) as used:
+        model = opened(used.run("%gpu panel").messages)["AnyModel"]
+        answer(used, model, 1, "looking", {"client": "w", "parts": ["pods"], "gpus": []})
+        assert renewed(used.run(RENT)) == []
+        (data,) = renewed(used.run("%unload_ext gpuplug"))
+        assert list(data) == ["text/plain"]
+        assert "simulated: 1 instance billing" in data["text/plain"]
+        assert data["text/plain"].endswith("closed; to open it again: %gpu panel")
+
+
+# What anywidget uses of the hosted runtime's own module, which can be had there only.
+HOSTED = """import sys, types
+module = types.ModuleType('google.colab.output')
+module._widgets = types.SimpleNamespace(_installed_url=None)
+module.enable_custom_widget_manager = lambda: setattr(module._widgets, '_installed_url', 'https://manager.test/')
+sys.modules['google.colab.output'] = module"""
+
+
+def test_a_hosted_page_is_told_with_each_display_from_where_it_loads_widgets_of_others(
+    shop: RunningMarket, built: Path, tmp_path: Path
+) -> None:
+    with kernel(tmp_path, PYTHONPATH=str(built), **shop.env) as hosted:
+        hosted.run(HOSTED)
+        (display,) = hosted.run("%gpu panel").of("display_data")
+        *_, update = hosted.run(RENT).of("update_display_data")
+        for shown in (display, update):
+            assert VIEW in shown.content["data"]
+            assert shown.content["metadata"][VIEW] == {
+                "colab": {"custom_widget_manager": {"url": "https://manager.test/"}}
+            }
+
+
 def test_loading_the_extension_again_ends_the_panel_s_threads_and_a_new_panel_works(live: Kernel) -> None:
     live.run("%reload_ext gpuplug")
     names = live.run("import threading; print([t.name for t in threading.enumerate() if 'gpuplug' in t.name])").out
@@ -228,6 +269,10 @@ def test_without_ipywidgets_the_panel_is_text(shop: RunningMarket, tmp_path: Pat
         (display,) = bare.run("%gpu panel").of("display_data")
         assert list(display.content["data"]) == ["text/plain"]
         assert "0 instances billing" in display.text
+        wait_until(lambda: any(" offers, read " in each["text/plain"] for each in renewed(bare.run("6 * 7"))), 60.0)
+        *_, data = renewed(bare.run(RENT))
+        assert list(data) == ["text/plain"]
+        assert "simulated: 1 instance billing" in data["text/plain"]
 
 
 @pytest.mark.parametrize(("told", "file"), [("a.ipynb", "a.ipynb"), ("", None), (".", None)])

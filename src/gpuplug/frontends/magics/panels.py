@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.getipython import get_ipython
+from IPython.display import publish_display_data
 
 import gpuplug
 from gpuplug.engine import Engine
 from gpuplug.frontends.magics.commands import notebook_id
+from gpuplug.frontends.magics.displays import Displays
 from gpuplug.frontends.panel import plain
 from gpuplug.frontends.panel.desk import Desk
 from gpuplug.frontends.panel.service import PanelService
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from gpuplug.frontends.panel.watching import Push
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
+_LOOK = {"client": "text", "parts": ["pods", "prices"], "gpus": []}
+_CLOSED = "closed; to open it again: %gpu panel"
 
 
 class Kernel:
@@ -33,6 +37,7 @@ class Kernel:
         self._notebook = notebook_id(shell) if shell is not None else "python"
         self._busy = threading.Event()
         self._desk: Desk | None = None
+        self._displays = Displays()
         self.service = PanelService(
             self._open_engine, "kernel", SystemClock(), lambda _path: self._notebook, self._told
         )
@@ -45,10 +50,12 @@ class Kernel:
     @functools.cached_property
     def model(self) -> Any:  # noqa: ANN401 - a widget of whichever kind
         """The best widget that is installed, one for all panels of this kernel; None in a terminal."""
-        if getattr(self._shell, "kernel", None) is None or importlib.util.find_spec("ipywidgets") is None:
+        if self._in_terminal:
+            return None
+        self.service.start()
+        if importlib.util.find_spec("ipywidgets") is None:
             return None
         self._desk = Desk(self.service, _interrupt)
-        self.service.start()
         if importlib.util.find_spec("anywidget") is not None and _is_built():
             from gpuplug.frontends.panel.live import LivePanel  # noqa: PLC0415 - only where it is installed
 
@@ -57,14 +64,47 @@ class Kernel:
 
         return Controls(self._desk).box
 
+    @property
+    def text(self) -> str:
+        """The panel as text, as it is now; reads the ledger, asks nobody."""
+        return plain.text(self.service.state(), self.service.prices())
+
+    def show(self) -> None:
+        """Show the panel in the cell that runs, in the best form."""
+        data = {"text/plain": self.text}  # looks, so that the model begins with what is so now
+        view, metadata = self._view()
+        if self._in_terminal:
+            publish_display_data(data)
+            return
+        if not view:
+            self.service.answer("looking", _LOOK)  # there is no page that would; the end of a later cell shows it
+        self._displays.show({**view, **data}, metadata)
+
     def close(self) -> None:
-        """End all threads; widgets stay as they are."""
+        """End all threads, and leave the last state as text where a panel stood."""
+        if self._displays:
+            self._displays.close(f"{self.text}\n{_CLOSED}")
         if self._shell is not None:
             self._shell.events.unregister("pre_execute", self._begin_cell)
             self._shell.events.unregister("post_execute", self._end_cell)
         self.service.close()
         if self._desk is not None:
             self._desk.close()
+
+    @property
+    def _in_terminal(self) -> bool:
+        return getattr(self._shell, "kernel", None) is None
+
+    def _view(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what shows the widget, and how; both are empty where there is none."""
+        model = self.model
+        if model is None:
+            return {}, {}
+        if hasattr(model, "_esm"):
+            # A page that loads widgets from elsewhere is told from where by anywidget.
+            view: tuple[dict[str, Any], dict[str, Any]] = model._repr_mimebundle_()
+            return view
+        return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": model.model_id}}, {}
 
     def _open_engine(self, notebook: str) -> Engine:
         return Engine(notebook or self._notebook, Path.cwd())
@@ -81,6 +121,14 @@ class Kernel:
         # A message on a subshell ends "cells" of its own, in another thread.
         if threading.current_thread() is threading.main_thread():
             self._busy.clear()
+            self._renew()
+
+    def _renew(self) -> None:
+        """Bring up to date what a saved notebook shows; not where a page uses the panel, which would be drawn anew there."""
+        if not self._displays or (self._desk is not None and self._desk.attended):
+            return
+        if self._displays.renew(self.text) and self._desk is not None:
+            self._desk.show()
 
 
 @functools.cache
@@ -103,18 +151,10 @@ class Panel:
         self._kernel = kernel()
 
     def __repr__(self) -> str:
-        return plain.text(self._kernel.service.state(), self._kernel.service.prices())
+        return self._kernel.text
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> Any:  # noqa: ANN401, ARG002 - IPython's protocol
-        text = {"text/plain": repr(self)}  # looks, so that the model begins with what is so now
-        model = self._kernel.model
-        if model is None:
-            return text
-        if hasattr(model, "_esm"):
-            # A page that loads widgets from elsewhere is told from where by anywidget.
-            data, metadata = model._repr_mimebundle_()
-            return {**data, **text}, metadata
-        return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": model.model_id}, **text}
+    def _ipython_display_(self) -> None:
+        self._kernel.show()
 
 
 def _is_built() -> bool:

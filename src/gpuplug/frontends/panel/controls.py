@@ -48,6 +48,9 @@ class Controls:
             [self._text, *(ipywidgets.HBox(row) for row in rows), self._said, ipywidgets.HBox([self._yes, self._no])]
         )
 
+        self.attended = False
+        for button in (*self._buttons.values(), self._yes, self._no):
+            button.on_click(self._attend)
         for action in _ACTIONS:
             self._buttons[action].on_click(lambda _button, action=action: self._confirm(action))
         self._buttons["rent"].on_click(lambda _button: self._send("quote", {"offer": self._offers.value}))
@@ -82,6 +85,9 @@ class Controls:
             self._question("\n".join(part for part in (body["message"], body["billing"], body["hint"]) if part), None)
         elif "operation" in body:
             self._question("begun; how it goes stands above", None)
+
+    def _attend(self, _button: object) -> None:
+        self.attended = True
 
     def _confirm(self, action: str) -> None:
         pod = next((each for each in self._state["pods"]["items"] or () if each["id"] == self._pods.value), None)

@@ -24,7 +24,10 @@ _JOIN_S = 2.0
 
 
 class View(Protocol):
-    """A widget, as the desk sees it. Called from one thread of the desk's."""
+    """A widget, as the desk sees it. Called by one thread at a time."""
+
+    attended: bool
+    """Whether a page has sent anything: somebody may be in the middle of something there."""
 
     def show(self, state: str, prices: str) -> None:
         """Show JSON texts; `prices` is empty until they are read."""
@@ -49,6 +52,7 @@ class Desk:
         self._views: list[View] = []
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._changed = threading.Event()
+        self._showing = threading.Lock()
         self._prices_revision = -1
         self._prices = ""
         self._thread = threading.Thread(target=self._run, name="gpuplug-desk", daemon=True)
@@ -56,8 +60,21 @@ class Desk:
 
     def add(self, view: View) -> None:
         """Show the state in one more widget."""
-        self._views.append(view)
-        view.show(*self.texts())
+        with self._showing:
+            self._views.append(view)
+            view.show(*self.texts())
+
+    @property
+    def attended(self) -> bool:
+        """Whether any widget is used."""
+        return any(view.attended for view in self._views)
+
+    def show(self) -> None:
+        """Show the state in all widgets."""
+        with self._showing:
+            texts = self.texts()
+            for view in self._views:
+                view.show(*texts)
 
     def close(self) -> None:
         """End the thread. May be repeated."""
@@ -111,9 +128,7 @@ class Desk:
 
     def _show(self) -> None:
         self._changed.clear()
-        texts = self.texts()
-        for view in tuple(self._views):
-            view.show(*texts)
+        self.show()
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

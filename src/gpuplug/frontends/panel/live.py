@@ -21,13 +21,15 @@ class LivePanel(AnyWidget):  # type: ignore[misc]  # anywidget carries no types 
 
     _esm = (_STATIC / "panel.js").read_text(encoding="utf-8")
     _css = (_STATIC / "panel.css").read_text(encoding="utf-8")
+    attended = False
     state = traitlets.Unicode("").tag(sync=True)
     prices = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, desk: Desk) -> None:
         state, prices = desk.texts()
         super().__init__(state=state, prices=prices)
-        self.on_msg(lambda _widget, content, _buffers: desk.take(self, content))
+        self._desk = desk
+        self.on_msg(self._take)
         _answer_beside_cells(self.comm)
         desk.add(self)
 
@@ -39,6 +41,10 @@ class LivePanel(AnyWidget):  # type: ignore[misc]  # anywidget carries no types 
     def tell(self, message: Mapping[str, Any]) -> None:
         """Send a message to the page."""
         self.send(dict(message))
+
+    def _take(self, _widget: object, content: object, _buffers: object) -> None:
+        self.attended = True
+        self._desk.take(self, content)
 
 
 def _answer_beside_cells(comm: object) -> None:
