@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ from gpuplug.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -274,6 +274,22 @@ def test_an_agent_that_nobody_is_in_touch_with_ends_itself_after_its_lease(tmp_p
         (pid_file,) = (tmp_path / "home" / "local").glob("*/state/daemon-*.pid")
         fresh.engine.close()
         wait_until(lambda: not pid_file.exists())
+
+
+def test_an_idle_agent_beside_a_living_notebook_outlives_a_lease_of_a_second(tmp_path: Path) -> None:
+    with notebook(tmp_path) as fresh:
+        fresh.run("kept = 5", "--for 1s")
+        (live,) = fresh.engine.sessions()
+        beats, heard = live.session.on_beat, []
+
+        def listen(health: Mapping[str, Any]) -> None:
+            beats(health)
+            heard.append(health)
+
+        live.session.on_beat = listen
+        wait_until(lambda: len(heard) >= 12)  # for three leases
+        fresh.run("print(kept)", "--for 1s")
+        assert fresh.talk.text == "5\n"
 
 
 def test_a_dry_run_starts_nothing_and_gives_the_reason_of_each_file(tmp_path: Path) -> None:

@@ -201,6 +201,23 @@ def test_a_budget_that_is_lowered_under_a_running_cell_ends_it(
     assert purse.spent
 
 
+def test_a_budget_that_is_lowered_under_a_running_cell_brings_the_instances_own_hard_end_forward(
+    ledger: Ledger, budgets: Budgets, clock: FakeClock, tmp_path: Path
+) -> None:
+    allow(tmp_path, "5/day")
+    there, asked = live(ledger, clock)
+    purse = Purse(there, budgets, clock, Money(10_000_000), lambda _: None)
+    for _ in range(3):
+        clock.advance(20.0)
+        assert not purse.spent
+    assert asked.terms == []
+    allow(tmp_path, "0.36/day")  # an hour of it, and a minute has passed
+    clock.advance(20.0)
+    assert not purse.spent
+    assert asked.terms == [{"hard_s": pytest.approx(3_600 - 80, abs=1)}]
+    assert ledger.lease(there.lease.label).hard_s == pytest.approx(3_600, abs=1)
+
+
 @pytest.mark.parametrize("hours", [10, 24 * 365])
 def test_a_standing_budget_that_only_a_clock_that_jumped_calls_spent_ends_no_cell(
     ledger: Ledger, budgets: Budgets, clock: FakeClock, tmp_path: Path, hours: int

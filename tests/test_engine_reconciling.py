@@ -116,6 +116,17 @@ def test_a_clock_that_is_a_year_ahead_ends_nothing_that_a_kernel_is_in_touch_wit
     assert stand.cloud.alive == ["1"]
 
 
+def test_what_seems_old_by_a_clock_that_has_jumped_is_called_gone_only_after_a_whole_lag(stand: Stand) -> None:
+    lease = stand.ready()
+    stand.cloud.lag_s, stand.cloud.reading_lags = 45, True
+    stand.clock.set_wall(stand.clock.now() + dt.timedelta(hours=10))
+    assert stand.found() == [Found.ALONE]
+    assert stand.ledger.lease(lease.label).state is State.READY
+    assert stand.cloud.alive == ["1"]
+    stand.cloud.made[0].alive = False
+    assert stand.found() == [Found.GONE]
+
+
 @pytest.mark.parametrize("busy", [0, 1])
 def test_a_clock_that_is_a_year_ahead_ends_nothing_of_a_dead_kernel_and_that_is_said(stand: Stand, busy: int) -> None:
     lease = stand.ready()

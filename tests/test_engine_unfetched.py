@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ from gpuplug import config
 from gpuplug.engine import Engine, unfetched
 from gpuplug.frontends import verbs
 from gpuplug.ledger import State
-from gpuplug.session import messages
 from gpuplug.types import Money
 
 if TYPE_CHECKING:
@@ -46,8 +44,7 @@ def place(running: RunningMarket) -> Iterator[RunningMarket]:
 
 
 @pytest.fixture
-def nb(place: RunningMarket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
-    monkeypatch.setattr("gpuplug.session.client.Timing", functools.partial(messages.Timing, heartbeat_s=0.2))
+def nb(place: RunningMarket, tmp_path: Path) -> Iterator[Notebook]:
     with notebook(tmp_path, environ=place.env) as made:
         yield made
 

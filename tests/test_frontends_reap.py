@@ -15,7 +15,7 @@ from gpuplug.engine.renting import Renting
 from gpuplug.errors import UnreachableError, UsageError
 from gpuplug.frontends import verbs
 from gpuplug.frontends.reaping import UnsettledError
-from gpuplug.ledger import Lease, State
+from gpuplug.ledger import Allowance, Lease, State
 from gpuplug.testing import FakeClock
 from gpuplug.types import Money
 
@@ -159,6 +159,17 @@ def test_what_another_notebook_left_is_adopted_and_its_next_cell_runs_there(desk
     assert (adopted.notebook, adopted.state) == (desk.engine.notebook, State.READY)
     with pytest.raises(UsageError, match="this notebook's own already"):
         desk.engine.adopt(config.parse("1", "adopt"))
+
+
+def test_what_another_notebook_left_is_not_adopted_while_its_results_may_wait_there(desk: Desk) -> None:
+    desk.ledger.waiting.expect("cell", desk.lease.label, Allowance(Money(0), Money(500_000)))
+    desk.later(600)
+    with pytest.raises(UsageError, match="results of old-89abcdef may wait on #1") as caught:
+        desk.engine.adopt(config.parse("1", "adopt"))
+    assert "%gpu start 1" in caught.value.hint
+    desk.ledger.waiting.fetched("cell")
+    (adopted,) = desk.engine.adopt(config.parse("1", "adopt"))
+    assert adopted.notebook == desk.engine.notebook
 
 
 def test_what_costs_nothing_is_nobodys_question(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gpuplug.engine.times import skew
 from gpuplug.errors import AuthError, GpuplugError, LedgerError
 from gpuplug.ledger import Lease, Ledger, State
 
@@ -182,6 +183,15 @@ class Ending:
         if not self._absent(provider, lease):
             return False
         self._clock.sleep(provider.traits.verify_gap_s)
+        if not self._unknown_there(provider, lease):
+            return False
+        if not lag_s or not skew(provider, self._clock):
+            return True
+        self._clock.sleep(lag_s)  # by a clock that is wrong it may be younger than it seems
+        return self._unknown_there(provider, lease)
+
+    def _unknown_there(self, provider: Provider, lease: Lease) -> bool:
+        """Tell whether neither the list nor a direct reading shows it."""
         try:
             return self._absent(provider, lease) and provider.show(lease.instance_id) is None
         except GpuplugError:

@@ -193,14 +193,23 @@ class Inventory:
         """Make an instance this notebook's: one that another notebook has left behind, or that another computer rented.
 
         Raises:
-            UsageError: it is this notebook's own, or in use.
+            UsageError: it is this notebook's own, or in use, or results wait there that only its own notebook's name finds.
             UnknownNameError: no platform lists it with our label.
         """
         if (own := self.left_behind(word)) is not None:
+            self._refuse_with_results(own)
             note = WISHED if own.note == RESTS_ITSELF else own.note  # somebody wants it: it is not ended for money now
             return self._ledger.amend(own.label, notebook=self._notebook, name="", note=note)
         stranger = self.stranger(word)
         return self._renting.adopt(self._platforms.get(stranger.provider), stranger, self._notebook)
+
+    def _refuse_with_results(self, own: Lease) -> None:
+        if self._ledger.waiting.allowance(own.label) is not None:
+            raise UsageError(
+                f"results of {own.notebook} may wait on #{own.instance_id}, and another notebook's cells would not find them",
+                billing=f"it bills {own.rate}/h",
+                hint=f"%gpu start {own.instance_id} brings them home; %gpu down {own.instance_id} gives them up",
+            )
 
     def left_behind(self, word: str) -> Lease | None:
         """Return this computer's own lease of another notebook that nobody is in touch with; None when it is not one of ours.

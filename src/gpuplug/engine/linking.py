@@ -199,7 +199,7 @@ class Linking:
         return self._ledger.amend(lease.label, host_key=line, rotated=True, note="")
 
     def _start(self, provider: Provider, lease: Lease, connection: Connection, root: Path, talk: Talk) -> Live:
-        from gpuplug.session import Session  # noqa: PLC0415 - `%load_ext` must not pay for it
+        from gpuplug.session import Session, Timing  # noqa: PLC0415 - `%load_ext` must not pay for it
         from gpuplug.sync import Sync  # noqa: PLC0415 - likewise
 
         first, meter = [connection], ByteMeter()
@@ -215,7 +215,8 @@ class Linking:
             return MeteredConnection(again, meter)
 
         talk.phase("agent")
-        session = Session(connect, kernel_id(lease.notebook), clock=self._clock, on_link=lambda _: None)
+        timing = Timing().renewing(lease.lease_s)
+        session = Session(connect, kernel_id(lease.notebook), clock=self._clock, on_link=lambda _: None, timing=timing)
         session.on_beat = Contacts(self._ledger, lease.label, self._clock, meter).beat
         try:
             session.open(AGENT_DEADLINE_S)

@@ -13,6 +13,7 @@ from gpuplug.types import ZERO
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gpuplug.config import Limit
     from gpuplug.engine.budgets import Budgets
     from gpuplug.engine.linking import Live
     from gpuplug.types import Clock, Money
@@ -40,6 +41,7 @@ class Purse:
         self._counted = self._looked = self._looked_at_standing = self._began = clock.monotonic()
         self._began_at = clock.now()
         self._standing: BudgetError | None = None
+        self._limits: tuple[Limit, ...] | None = None
         self._levels = list(LEVELS)
 
     @property
@@ -88,13 +90,21 @@ class Purse:
             self._look_at_standing()
 
     def _look_at_standing(self) -> None:
-        """Warn of the budgets that stand for all instances, and see whether one is spent: others spend from it too."""
+        """Warn of the budgets that stand for all instances, and see whether one is spent: others spend from it too.
+
+        One that has changed meanwhile is the instance's own hard end too: this process may not live to see it spent.
+        """
         for warning in self._budgets.warnings():
             self._say(warning)
         # They are counted by the wall clock. What one that has jumped says must end no cell: the hard end still does.
         passed_s = (self._clock.now() - self._began_at).total_seconds()
-        if abs(passed_s - (self._counted - self._began)) <= _MOST_JUMP_S:
-            self._standing = self._budgets.spent_for(self._budgets.ledger.lease(self._live.lease.label))
+        if abs(passed_s - (self._counted - self._began)) > _MOST_JUMP_S:
+            return
+        self._standing = self._budgets.spent_for(self._budgets.ledger.lease(self._live.lease.label))
+        limits = self._budgets.standing().limits
+        if self._standing is None and limits != self._limits:
+            self._budgets.shorten(self._live)
+            self._limits = limits
 
 
 def cell_bytes(live: Live) -> Passed:

@@ -5,7 +5,6 @@ A plain function of ledger, platforms and clock. One instance belongs to one thr
 
 from __future__ import annotations
 
-import datetime as dt
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,9 +16,9 @@ from gpuplug.engine.refused import listed
 from gpuplug.engine.renting import Renting
 from gpuplug.engine.resting import Rest, rest_of
 from gpuplug.engine.settling import TOMBSTONE_S
+from gpuplug.engine.times import skew, span
 from gpuplug.errors import GpuplugError
 from gpuplug.ledger import FINAL, Lease, Ledger, State
-from gpuplug.providers import accountable
 from gpuplug.types import ZERO, Instance, InstanceState, Money
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 _SLACK_S = 120.0  # the instance's own switch comes first
 _BOOT_S = 1_200.0  # the hard end of what was never reached counts from a boot that nobody saw
 _AGAIN_S = NOTED_S + 15.0  # whoever is in touch says so at least once in that time, whatever the wall clock does
-_MOST_SKEW_S = 300.0
 _EARLY = 0.8  # a process that looks each minute must not find its own turn not yet over
 
 
@@ -171,7 +169,7 @@ class Reconciler:
 
     def _dated(self, provider: Provider, lease: Lease, now: float) -> Lease:
         """Count from now what lies in the future, because it was noted by a clock that was ahead: it would never be over."""
-        if max(lease.contact or 0.0, lease.begun or 0.0) <= now + _SLACK_S or self._skew(provider):
+        if max(lease.contact or 0.0, lease.begun or 0.0) <= now + _SLACK_S or skew(provider, self._clock):
             return lease
         begun = None if lease.begun is None else min(lease.begun, now)
         return self._ledger.amend(lease.label, contact=now, begun=begun)
@@ -211,7 +209,7 @@ class Reconciler:
             return self._finding(Found.ALONE, over, lease)
         if self._clock.monotonic() - mark[1] < _AGAIN_S:
             return self._finding(Found.ALONE, over, lease)
-        if wrong := self._skew(provider):
+        if wrong := skew(provider, self._clock):
             return self._finding(Found.TROUBLE, f"{over}, if this computer's clock is right: {wrong}", lease)
         self._suspects.pop(lease.label)
         condemned = self._ledger.condemn(lease.label, lease.contact)
@@ -223,18 +221,6 @@ class Reconciler:
         except GpuplugError as error:
             return self._finding(Found.ENDING, f"{over}; {error.message}", condemned)
         return self._finding(Found.ENDING, over, condemned)
-
-    def _skew(self, provider: Provider) -> str:
-        """Say what is wrong with this computer's clock, going by the provider's; "" when nothing is, as far as it tells."""
-        power = accountable(provider)
-        if power is None:
-            return ""
-        try:
-            told = power.account().told
-        except GpuplugError as error:
-            return f"{provider.name} does not tell the time: {error.message}"
-        skew_s = 0.0 if told is None else (self._clock.now() - told).total_seconds()
-        return "" if abs(skew_s) <= _MOST_SKEW_S else f"it differs by {span(abs(skew_s))} from that of {provider.name}"
 
     def _ended(self, lease: Lease, why: str) -> Finding:
         found = Found.GONE if lease.state is State.GONE else Found.NEVER_MADE
@@ -274,14 +260,3 @@ class Reaper:
         """Let go of file and sockets; instances stay. May be repeated."""
         self._platforms.close()
         self._ledger.close()
-
-
-def span(seconds: float) -> str:
-    """Return a length of time as people say it: `12 s`, `15 min`, `6 h 2 min`, `3 d 4 h`."""
-    whole = dt.timedelta(seconds=max(0, round(seconds)))
-    hours, rest = divmod(whole.seconds, 3600)
-    if whole.days:
-        return f"{whole.days} d {hours} h"
-    if hours:
-        return f"{hours} h {rest // 60} min"
-    return f"{rest // 60} min" if rest >= 60 else f"{rest} s"  # noqa: PLR2004 - a minute

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gpuplug.engine.contacts import IN_TOUCH_S
-from gpuplug.engine.reconciling import Finding, Found, span
+from gpuplug.engine.reconciling import Finding, Found
+from gpuplug.engine.times import span
 from gpuplug.ledger import Lease, State
 
 if TYPE_CHECKING:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_BEATS = 4  # within a lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +74,7 @@ class Timing:
     longest_pause_s: float = 10.0
     give_up_s: float = 600.0
     handshake_s: float = 60.0
+
+    def renewing(self, lease_s: float) -> Timing:
+        """Return it with heartbeats that renew a lease of `lease_s` in time, however short that is."""
+        return replace(self, heartbeat_s=min(self.heartbeat_s, lease_s / _BEATS))
