@@ -204,16 +204,20 @@ def test_a_notebook_that_no_page_shows_is_saved_with_the_panel_as_it_was_after_t
         assert "1 instance billing" not in data["text/plain"]
 
 
-def test_a_panel_that_a_page_uses_is_not_drawn_anew_under_its_hand_and_is_text_once_it_is_closed(
+def test_a_panel_on_the_screen_is_not_drawn_anew_but_once_it_is_scrolled_away_and_is_text_once_it_is_closed(
     shop: RunningMarket, built: Path, tmp_path: Path
 ) -> None:
     with kernel(tmp_path, PYTHONPATH=str(built), **shop.env) as used:
         model = opened(used.run("%gpu panel").messages)["AnyModel"]
         answer(used, model, 1, "looking", {"client": "w", "parts": ["pods"], "gpus": []})
         assert renewed(used.run(RENT)) == []
-        (data,) = renewed(used.run("%unload_ext gpuplug"))
+        answer(used, model, 2, "looking", {"client": "w", "parts": [], "gpus": []})
+        *_, data = renewed(used.run("%gpu down"))
+        assert VIEW in data
+        assert "simulated: 0 instances billing" in data["text/plain"]
+        *_, data = renewed(used.run("%unload_ext gpuplug"))
         assert list(data) == ["text/plain"]
-        assert "simulated: 1 instance billing" in data["text/plain"]
+        assert "simulated: 0 instances billing" in data["text/plain"]
         assert data["text/plain"].endswith("closed; to open it again: %gpu panel")
 
 

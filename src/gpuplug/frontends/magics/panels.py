@@ -124,7 +124,7 @@ class Kernel:
             self._renew()
 
     def _renew(self) -> None:
-        """Bring up to date what a saved notebook shows; not where a page uses the panel, which would be drawn anew there."""
+        """Bring up to date what a saved notebook shows; not on a screen, where it would be drawn anew."""
         if not self._displays or (self._desk is not None and self._desk.attended):
             return
         if self._displays.renew(self.text) and self._desk is not None:

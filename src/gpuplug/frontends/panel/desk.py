@@ -27,7 +27,7 @@ class View(Protocol):
     """A widget, as the desk sees it. Called by one thread at a time."""
 
     attended: bool
-    """Whether a page has sent anything: somebody may be in the middle of something there."""
+    """Whether it is on the screen of a page, as far as that has told: somebody may be in the middle of something there."""
 
     def show(self, state: str, prices: str) -> None:
         """Show JSON texts; `prices` is empty until they are read."""
@@ -66,7 +66,7 @@ class Desk:
 
     @property
     def attended(self) -> bool:
-        """Whether any widget is used."""
+        """Whether any widget is on a screen."""
         return any(view.attended for view in self._views)
 
     def show(self) -> None:

@@ -43,8 +43,16 @@ class LivePanel(AnyWidget):  # type: ignore[misc]  # anywidget carries no types 
         self.send(dict(message))
 
     def _take(self, _widget: object, content: object, _buffers: object) -> None:
-        self.attended = True
+        self.attended = not _ends_look(content)
         self._desk.take(self, content)
+
+
+def _ends_look(content: object) -> bool:
+    """Tell whether a page says that the widget is not on the screen any more."""
+    if not isinstance(content, dict) or content.get("route") != "looking":
+        return False
+    body = content.get("body")
+    return isinstance(body, dict) and body.get("parts") == []
 
 
 def _answer_beside_cells(comm: object) -> None:
