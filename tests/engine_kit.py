@@ -51,6 +51,7 @@ class Cloud:
     lag_s: float = 0.0
     reading_lags: bool = False
     lies: int = 0
+    loses_all_at: set[float] = field(default_factory=set)
     failures: list[Exception] = field(default_factory=list)
     launch_error: Exception | None = None
     launch_works_anyway: bool = False
@@ -74,6 +75,8 @@ class Cloud:
 
     def instances(self) -> list[Instance]:
         self._fail()
+        if self.clock.monotonic() in self.loses_all_at:
+            return []
         return [made.instance for made in self.made if made.alive and self._listed(made)]
 
     def terminate(self, instance_id: str) -> None:

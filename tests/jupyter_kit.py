@@ -100,16 +100,22 @@ class JupyterServer:
 
     def execute(self, kernel: str, *cells: str) -> list[dict[str, Any]]:
         """Run cells one after the other to their ends and return what the kernel said."""
-        return asyncio.run(self._execute(kernel, cells))
+        return asyncio.run(self._execute(kernel, cells, _has_ended))
 
-    async def _execute(self, kernel: str, cells: tuple[str, ...]) -> list[dict[str, Any]]:
+    def begin(self, kernel: str, *cells: str) -> None:
+        """Run cells one after the other, each until it prints something."""
+        asyncio.run(self._execute(kernel, cells, _has_printed))
+
+    async def _execute(
+        self, kernel: str, cells: tuple[str, ...], over: Callable[[list[dict[str, Any]], str], bool]
+    ) -> list[dict[str, Any]]:
         address = self.url.replace("http", "ws", 1) + f"api/kernels/{kernel}/channels"
         socket = await websocket_connect(HTTPRequest(address, headers={"Authorization": f"token {TOKEN}"}))
         said: list[dict[str, Any]] = []
         try:
             for number, code in enumerate(cells):
                 await socket.write_message(json.dumps(_execute_request(f"cell-{number}", code)))
-                while not _has_ended(said, f"cell-{number}"):
+                while not over(said, f"cell-{number}"):
                     message = await asyncio.wait_for(socket.read_message(), WAIT_S)
                     assert message is not None
                     said.append(json.loads(message))
@@ -153,6 +159,11 @@ def _execute_request(number: str, code: str) -> dict[str, Any]:
     header = {"msg_id": number, "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
     content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
     return {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+
+
+def _has_printed(said: list[dict[str, Any]], number: str) -> bool:
+    """Tell whether a cell has printed something."""
+    return any(each["msg_type"] == "stream" and each["parent_header"].get("msg_id") == number for each in said)
 
 
 def _has_ended(said: list[dict[str, Any]], number: str) -> bool:

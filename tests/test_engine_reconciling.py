@@ -221,6 +221,7 @@ def test_a_create_of_a_dead_process_is_looked_for_and_settled(stand: Stand) -> N
     with pytest.raises(UnknownOutcomeError):
         stand.renting.rent(stand.cloud, OFFER, WISH)
     assert stand.found(70) == [Found.LOOKED_FOR]
+    assert stand.found(70) == [Found.LOOKED_FOR], "a second list that must show it is still to come"
     assert stand.found(70) == [Found.NEVER_MADE]
     assert not stand.reconciler.anything()
 

@@ -90,12 +90,30 @@ def test_a_lost_create_that_made_nothing_stays_unknown_until_the_lag_is_over(sta
     assert caught.value.billing
     (lease,) = stand.ledger.open_leases()
     assert lease.state is State.UNKNOWN
-    stand.clock.advance(120)
-    (still,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
-    assert still.state is State.UNKNOWN
-    stand.clock.advance(60)
+    for wait_s in (120, 60):
+        stand.clock.advance(wait_s)
+        (still,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
+        assert still.state is State.UNKNOWN
+    stand.clock.advance(30)
     (settled,) = stand.renting.reconcile(stand.cloud, stand.cloud.instances())
     assert settled.state is State.FAILED
+
+
+def test_an_interrupted_create_is_not_called_never_made_by_one_list_that_has_lost_everything(stand: Stand) -> None:
+    def interrupted() -> list[Lease]:
+        stand.cloud.launch_error, stand.cloud.launch_works_anyway = KeyboardInterrupt(), True  # type: ignore[assignment]
+        return []
+
+    stand.cloud.look = interrupted
+    stand.cloud.lag_s = 45
+    stand.cloud.failures = [UnreachableError("down")] * 4
+    stand.cloud.loses_all_at = {90.0}
+    with pytest.raises(KeyboardInterrupt):
+        stand.rent()
+    (lease,) = stand.ledger.leases()
+    assert lease.state is State.UNKNOWN
+    assert stand.destroy(lease).state is State.GONE
+    assert stand.cloud.alive == []
 
 
 def test_a_create_that_another_process_gave_up_meanwhile_is_ended_and_not_called_never_made(stand: Stand) -> None:

@@ -31,6 +31,14 @@ def test_a_job_that_no_kernel_is_in_touch_with_is_not_said_to_run() -> None:
         assert (job["state"], job["may"]["cancel"], job["cost_usd"]) == ("unknown", None, None)
 
 
+def test_a_job_whose_process_its_server_knows_to_be_gone_is_not_said_to_run() -> None:
+    cells = (CellRow("c2", "gp-1", "train-1", NOW - 9, 0.0, Money(0), "running"),)
+    what = known(lease(contact=NOW, busy=1), listed=(instance(),), cells=cells, left=frozenset({"c2"}))
+    (job,) = state.parts(what)["jobs"]["items"]
+    assert (job["state"], job["may"]["cancel"]) == ("unknown", None)
+    assert job["may"]["attach"] == {"command": "%gpu start 1234"}
+
+
 def test_a_cell_that_nobody_follows_tells_how_to_get_back_to_it_as_long_as_its_machine_is_there() -> None:
     def attach(where: Lease, status: str) -> object:
         cells = (CellRow("c", "gp-1", "train-1", NOW - 900, 0.0, Money(0), status),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -65,7 +66,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(autouse=True)
 def _nothing_left(place: Place) -> Iterator[None]:
     yield
-    for pod in place.server.pods():
+    for pod in place.server.pods() or ():
         if pod["may"]["destroy"]:
             place.act("destroy", id=pod["id"])
 
@@ -264,6 +265,23 @@ def test_a_cell_whose_kernel_died_and_was_started_anew_is_left_running_with_the_
         now = next(each for each in place.server.state()["jobs"]["items"] if each["id"] == job["id"])
         assert (now["state"], now["may"]["cancel"], now["ended"]) == ("left running", None, None)
         assert now["may"]["attach"]["command"].startswith("%gpu start ")
+
+
+SAYING = "print('loaded', get_ipython().run_line_magic('load_ext', 'gpuplug'))"
+PID = "import os\nprint(open('pid', 'w').write(str(os.getpid())))"
+
+
+def test_a_cell_is_said_to_be_left_soon_after_its_kernel_has_crashed(place: Place) -> None:
+    kernel_id = place.server.notebook("crash.ipynb")
+    place.server.begin(kernel_id, PID, SAYING, LOCAL)
+    place.server.until(lambda: running(place, "crash-"))
+    (job,) = running(place, "crash-")
+    os.kill(int((place.server.root / "pid").read_text()), signal.SIGKILL)
+    place.server.until(lambda: not running(place, "crash-"))
+    now = next(each for each in place.server.state()["jobs"]["items"] if each["id"] == job["id"])
+    assert (now["state"], now["ended"]) == ("unknown", None)
+    assert now["may"]["attach"]["command"].startswith("%gpu start ")
+    assert place.server.post("actions/cancel", {"job": job["id"]})[0] == 404
 
 
 def test_a_cell_of_no_kernel_of_this_server_is_said_to_be_elsewhere_and_goes_on(place: Place) -> None:

@@ -121,31 +121,43 @@ class Ending:
         return self._ledger.bind(lease.label, lease.token, instance_id, **{"contact": self._now(), **changes})
 
     def _bind_by_label(self, provider: Provider, lease: Lease) -> Lease:
-        try:
-            listed = [instance for instance in provider.instances() if instance.label == lease.label]
-        except GpuplugError:
+        return self._bind_listed(provider, lease, self._labelled(provider, lease) or [])
+
+    def _bind_listed(self, provider: Provider, lease: Lease, found: list[Instance]) -> Lease:
+        if not found:
             return lease  # still unknown: the caller's deadline decides
-        if not listed:
-            return lease
-        found = sorted(listed, key=lambda instance: instance.id)  # every process keeps the same one
         lease = self._bind(lease, found[0].id)
         self._end_extra(provider, lease, found)
         return lease
 
+    def _labelled(self, provider: Provider, lease: Lease) -> list[Instance] | None:
+        """Return what the provider lists with the label of `lease`, for every process in the same order; None without an answer."""
+        try:
+            listed = [instance for instance in provider.instances() if instance.label == lease.label]
+        except GpuplugError:
+            return None
+        return sorted(listed, key=lambda instance: instance.id)
+
     def _forget_unknown(self, provider: Provider, lease: Lease, deadline_s: float) -> Lease:
-        """Wait out the list's lag before an unknown create may be called "never made"."""
+        """Wait out the list's lag: an unknown create was "never made" when two lists a gap apart must show it and do not."""
+        lag_s, gap_s = provider.traits.list_lag_s, provider.traits.verify_gap_s
+        # When it was sent nobody knows, and the wall clock may have been set since.
         began = self._clock.monotonic()
-        deadline = began + min(deadline_s, provider.traits.list_lag_s + provider.traits.verify_gap_s)
-        while self._clock.monotonic() < deadline:
-            self._clock.sleep(max(FIRST_WAIT_S, provider.traits.verify_gap_s))
-            lease = self._bind_by_label(provider, lease)
+        deadline = began + min(deadline_s, lag_s + gap_s)
+        absent: float | None = None
+        while True:
+            found = self._labelled(provider, lease)
+            lease = self._bind_listed(provider, lease, found or [])
             if lease.instance_id:
                 return self.destroy(provider, lease, lambda _: None, deadline_s)
-        # The wall clock may have been set since: what was waited here counts too.
-        age_s = max(self._now() - lease.created, self._clock.monotonic() - began)
-        if age_s >= provider.traits.list_lag_s and self._absent(provider, lease):
-            return self._never_made(lease, "never appeared")
-        return lease
+            now = self._clock.monotonic()
+            if found is not None and now - began >= lag_s:
+                absent = now if absent is None else absent
+                if now - absent >= gap_s:
+                    return self._never_made(lease, "never appeared")
+            if now >= deadline:
+                return lease
+            self._clock.sleep(max(FIRST_WAIT_S, gap_s))
 
     def _terminate(self, provider: Provider, lease: Lease, instance_id: str = "") -> GpuplugError | None:
         """Ask for an end; return what went wrong."""

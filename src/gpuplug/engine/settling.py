@@ -29,7 +29,8 @@ class Settling(Ending):
 
     def __init__(self, ledger: Ledger, keys: Path, clock: Clock) -> None:
         super().__init__(ledger, keys, clock)
-        self._missing: dict[str, float] = {}  # since when the lists do not show the label of a create
+        # Since when the lists do not show the label of a create, and since when they would have to.
+        self._missing: dict[str, tuple[float, float | None]] = {}
 
     def reconcile(self, provider: Provider, seen: list[Instance]) -> list[Lease]:
         """Bring the open leases of `provider` in line with its list; returns them as they then stand."""
@@ -134,12 +135,15 @@ class Settling(Ending):
         return lease if own is None else self.observe(lease, own)
 
     def _not_shown(self, provider: Provider, lease: Lease, looked: float) -> Lease:
-        """Call a create "never made" that the list of `looked` does not show if one a whole lag before did not either.
+        """Call a create "never made" that lists do not show: one, another a whole lag later, and one a gap after that.
 
         When it was sent nobody knows: a laptop may have slept after the intent, and its process died after the create.
         """
-        first = self._missing.setdefault(lease.label, looked)
-        if looked - first < max(provider.traits.list_lag_s, provider.traits.verify_gap_s):
+        first, due = self._missing.get(lease.label, (looked, None))
+        if due is None and looked - first >= provider.traits.list_lag_s:
+            due = looked
+        self._missing[lease.label] = (first, due)
+        if due is None or looked - due < provider.traits.verify_gap_s:
             return lease
         del self._missing[lease.label]
         return self._never_made(lease, "never appeared")

@@ -13,7 +13,7 @@ from gpuplug.frontends.panel.fields import moment, text, usd
 from gpuplug.ledger import FINAL, Caller, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gpuplug.frontends.panel.known import Known
     from gpuplug.ledger import CellRow, Lease, Ledger, Progress
@@ -45,15 +45,23 @@ def at_work(
     return {cell: replace(each, path=path_of(each.path)) for cell, each in callers.items()}, progress
 
 
-def _follows(cell: CellRow, lease: Lease | None, now: float) -> bool:
+def left(cells: Iterable[CellRow], callers: Mapping[str, Caller], gone: Callable[[str, float], bool]) -> frozenset[str]:
+    """Return the cells that are said to run and whose process is gone, as `gone` tells by kernel and begin."""
+    running = [cell for cell in cells if cell.status == RUNNING and cell.id in callers]
+    return frozenset(cell.id for cell in running if gone(callers[cell.id].kernel, cell.started))
+
+
+def _follows(known: Known, cell: CellRow, lease: Lease | None) -> bool:
     """Tell whether a kernel of this computer is in touch with the machine on which it said that the cell runs."""
-    if cell.status != RUNNING or lease is None or lease.state in FINAL or lease.contact is None:
+    if cell.status != RUNNING or cell.id in known.left:
         return False
-    return now - lease.contact <= IN_TOUCH_S
+    if lease is None or lease.state in FINAL or lease.contact is None:
+        return False
+    return known.now - lease.contact <= IN_TOUCH_S
 
 
 def _job(known: Known, cell: CellRow, lease: Lease | None) -> dict[str, Any]:
-    followed = _follows(cell, lease, known.now)
+    followed = _follows(known, cell, lease)
     unsettled = cell.status in _UNSEEN
     # Whatever became of it, it has ended with its machine at the latest.
     ended = (lease.ended if lease else None) if unsettled else cell.started + cell.seconds

@@ -48,6 +48,7 @@ class Known:
     `since` is when each label came into the state that it is in now; `gauges` what the agents said last,
     `findings` what the reconciler did, `losses` what is to be said of results that went with their instance, by its label.
     `callers` and `progress` go by the cell's id; a caller's path is one of the file browser.
+    `left` are the cells that are said to run and whose process is gone: it has crashed, or was started anew.
     """
 
     now: float
@@ -64,3 +65,4 @@ class Known:
     losses: Mapping[str, str] = field(default_factory=dict)
     callers: Mapping[str, Caller] = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()

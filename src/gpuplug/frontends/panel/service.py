@@ -99,6 +99,10 @@ class PanelService:
         """Name jobs' notebooks by what `path_of` returns for their files: the path in the file browser, "" when it shows them not."""
         self._watcher.path_of = path_of
 
+    def find_left(self, left: Callable[[str, float], bool]) -> None:
+        """Say of no cell that it runs whose process `left` says is gone, by the kernel's id and when the cell began."""
+        self._watcher.left = left
+
     def close(self) -> None:
         """End all threads; what was asked for and runs is not waited for. May be repeated."""
         self._watcher.close()

@@ -82,6 +82,8 @@ class Watcher:
         self.lookers = Lookers(clock)
         # Where the file browser shows a notebook's file; "" where it does not.
         self.path_of: Callable[[str], str] = lambda _file: ""
+        # Whether the process of a kernel has ended since a cell of it began; only the kernel's own server knows.
+        self.left: Callable[[str, float], bool] = lambda _kernel, _since: False
         self._lock = threading.RLock()
         self._stop, self._wake = threading.Event(), threading.Event()
         self._listings: dict[str, Listing] = {}
@@ -212,6 +214,7 @@ class Watcher:
     def _known(self) -> Known:
         now = self._clock.now().timestamp()
         leases, cells = self._read_ledger(now)
+        callers, progress = jobs.at_work(self._looker.ledger, shown_days(now)[0][0], self.path_of)
         return Known(
             now,
             leases,
@@ -225,7 +228,9 @@ class Watcher:
             self._operations(),
             dict(self._findings),
             self._losses(now),
-            *jobs.at_work(self._looker.ledger, shown_days(now)[0][0], self.path_of),
+            callers,
+            progress,
+            jobs.left(cells, callers, self.left),
         )
 
     def _losses(self, now: float) -> dict[str, str]:

@@ -16,6 +16,8 @@ from jupyter_server.extension.application import ExtensionApp
 from gpuplug.errors import GpuplugError, UsageError
 from gpuplug.frontends.notebooks import notebook_name
 from gpuplug.frontends.server.handlers import ROUTES
+from gpuplug.frontends.server.kernels import ACTIONS, Kernels
+from gpuplug.types import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,8 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
         self.executor = ThreadPoolExecutor(_THREADS, "gpuplug-request")
         self.serverapp.io_loop.add_callback(self._start)
         self.serverapp.event_logger.register_event_schema(Path(__file__).parent / "panel.yaml")
+        self._kernels = Kernels(SystemClock())
+        self.serverapp.event_logger.add_listener(schema_id=ACTIONS, listener=self._kernels.heard)
 
     def initialize_handlers(self) -> None:
         """Add the routes."""
@@ -83,10 +87,10 @@ class PanelExtension(ExtensionApp):  # type: ignore[misc]  # jupyter_server carr
 
     def _make(self) -> PanelService:
         from gpuplug.frontends.panel.service import PanelService  # noqa: PLC0415 - the server's start must not pay for it
-        from gpuplug.types import SystemClock  # noqa: PLC0415 - likewise
 
         service = PanelService(self._open_engine, "server", SystemClock(), self._notebook, self._told)
         service.find_notebooks(self._path)
+        service.find_left(self._kernels.left)
         # What was imported until now stays. Looking through all of it for garbage holds up the event loop for a tenth of
         # a second each time, and whoever makes 10,000 offers has Python look often.
         gc.freeze()
