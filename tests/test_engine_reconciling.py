@@ -13,7 +13,7 @@ from test_engine_renting import WISH
 
 from gpuplug.engine.contacts import Contacts
 from gpuplug.engine.reconciling import Found, Reaper
-from gpuplug.errors import UnknownOutcomeError, UnreachableError
+from gpuplug.errors import AuthError, UnknownOutcomeError, UnreachableError
 from gpuplug.ledger import Lease, State
 from gpuplug.testing import FakeClock
 from gpuplug.types import Instance, InstanceState, Money
@@ -125,6 +125,20 @@ def test_what_seems_old_by_a_clock_that_has_jumped_is_called_gone_only_after_a_w
     assert stand.cloud.alive == ["1"]
     stand.cloud.made[0].alive = False
     assert stand.found() == [Found.GONE]
+
+
+def test_a_key_that_may_not_see_the_account_makes_no_proof_take_longer(stand: Stand) -> None:
+    lease = stand.ready()
+    stand.clock.advance(HOUR)
+
+    def refuse() -> None:
+        raise AuthError("no right to see the account")
+
+    stand.cloud.account = refuse  # type: ignore[attr-defined]
+    stand.cloud.made[0].alive = False
+    before = stand.clock.monotonic()
+    assert stand.renting.destroy(stand.cloud, lease, stand.said.append).state is State.GONE
+    assert stand.clock.monotonic() - before == stand.cloud.traits.verify_gap_s
 
 
 @pytest.mark.parametrize("busy", [0, 1])

@@ -283,7 +283,7 @@ def a_wrong_clock_is_believed(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def an_age_by_a_wrong_clock_is_proof(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ending, "skew", lambda *_: "")
+    patch.setattr(ending, "is_wrong", lambda *_: False)
 
 
 @mutant

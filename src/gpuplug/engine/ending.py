@@ -9,7 +9,7 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gpuplug.engine.times import skew
+from gpuplug.engine.times import is_wrong
 from gpuplug.errors import AuthError, GpuplugError, LedgerError
 from gpuplug.ledger import Lease, Ledger, State
 
@@ -197,7 +197,7 @@ class Ending:
         self._clock.sleep(provider.traits.verify_gap_s)
         if not self._unknown_there(provider, lease):
             return False
-        if not lag_s or not skew(provider, self._clock):
+        if not lag_s or not is_wrong(provider, self._clock):
             return True
         self._clock.sleep(lag_s)  # by a clock that is wrong it may be younger than it seems
         return self._unknown_there(provider, lease)

@@ -31,12 +31,22 @@ def skew(provider: Provider, clock: Clock) -> str:
 
     Asks the provider for the account, which blocks.
     """
-    power = accountable(provider)
-    if power is None:
-        return ""
     try:
-        told = power.account().told
+        skew_s = _skew_s(provider, clock)
     except GpuplugError as error:
         return f"{provider.name} does not tell the time: {error.message}"
-    skew_s = 0.0 if told is None else (clock.now() - told).total_seconds()
-    return "" if abs(skew_s) <= _MOST_SKEW_S else f"it differs by {span(abs(skew_s))} from that of {provider.name}"
+    return "" if skew_s <= _MOST_SKEW_S else f"it differs by {span(skew_s)} from that of {provider.name}"
+
+
+def is_wrong(provider: Provider, clock: Clock) -> bool:
+    """Tell whether the provider tells another time than this computer; one that tells none says nothing. Blocks."""
+    try:
+        return _skew_s(provider, clock) > _MOST_SKEW_S
+    except GpuplugError:
+        return False  # a key may lack the right to see the account
+
+
+def _skew_s(provider: Provider, clock: Clock) -> float:
+    power = accountable(provider)
+    told = power.account().told if power is not None else None
+    return 0.0 if told is None else abs((clock.now() - told).total_seconds())
