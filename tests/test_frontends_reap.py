@@ -114,7 +114,7 @@ def test_what_only_a_person_can_decide_is_asked_with_notebook_age_and_cost(desk:
     for words in (
         "RTX 4090 cloud #1 of old is 1 h 30 min old",
         f"({desk.engine.cost(lease)}) and nobody is in touch: down, adopt, or leave?",
-        "%gpu down 1 ends it, %gpu adopt 1 takes it into this notebook",
+        "%gpu down 1 ends it, %gpu adopt 1 takes it into this notebook, once %gpu start 1 has brought home what waits",
         "a cell was running there, and left alone it ends by itself within 2 h 30 min",
     ):
         assert words in asked

@@ -32,9 +32,11 @@ def question(lease: Lease, now: float, cost: Money) -> str:
     notebook = lease.notebook.rpartition("-")[0] or lease.notebook
     word = lease.instance_id or lease.label
     simulated = " simulated" if lease.simulated else ""
+    # Another notebook's results would not be found any more: adopting is refused while they may wait.
+    first = f", once %gpu start {word} has brought home what waits there" if lease.busy else ""
     return (
         f"{named(lease)} of {notebook} is {span(now - lease.created)} old ({cost}{simulated}) and nobody is in touch: "
-        f"down, adopt, or leave? %gpu down {word} ends it, %gpu adopt {word} takes it into this notebook; "
+        f"down, adopt, or leave? %gpu down {word} ends it, %gpu adopt {word} takes it into this notebook{first}; "
         f"{_left_alone(lease, now)}"
     )
 
